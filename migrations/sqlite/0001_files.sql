@@ -1,0 +1,41 @@
+-- Files and the uploads that become files. Times are microseconds since the Unix epoch.
+--
+-- state: 0 PENDING (being uploaded), 1 ACTIVE, 2 ABORTED (bytes to be removed), 3 PURGING (deleted by its
+-- owner, bytes to be removed).
+CREATE TABLE files (
+    file_id TEXT NOT NULL PRIMARY KEY,
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
+    user_id TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    mime_type TEXT NOT NULL,
+    labels TEXT NOT NULL,
+
+    -- The content: where it rests, and what was measured while it arrived (NULL until published).
+    blob_key BLOB NOT NULL UNIQUE,
+    size_bytes INTEGER,
+    sha256 BLOB,
+
+    create_time_us INTEGER NOT NULL,
+    update_time_us INTEGER NOT NULL,
+    expire_time_us INTEGER,
+    ttl_us INTEGER,
+    revision INTEGER NOT NULL DEFAULT 1,
+    link_epoch INTEGER NOT NULL DEFAULT 0,
+
+    -- The upload: its idempotency key, what its start said, and who may still write.
+    upload_id BLOB,
+    start_sha256 BLOB NOT NULL,
+    fence INTEGER NOT NULL DEFAULT 1,
+    lease_until_us INTEGER NOT NULL
+) STRICT;
+
+-- One live upload for each owner and upload_id: a retry finds the first one instead of making a second file.
+CREATE UNIQUE INDEX files_upload ON files (user_id, upload_id)
+    WHERE upload_id IS NOT NULL AND state IN (0, 1);
+
+-- A user's files, newest first.
+CREATE INDEX files_by_user ON files (user_id, create_time_us DESC, file_id DESC) WHERE state = 1;
+
+-- What the sweeper looks for.
+CREATE INDEX files_unfinished ON files (lease_until_us) WHERE state <> 1;

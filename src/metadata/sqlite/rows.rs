@@ -1,0 +1,101 @@
+//! Rows to records and back. What does not read back is damage, and said to be.
+
+use std::{collections::BTreeMap, error::Error, time::Duration};
+
+use rusqlite::{Row, types::Type};
+
+use super::FileRecord;
+use crate::{
+    blob::BlobKey,
+    clock::Timestamp,
+    file::{
+        Content, File, Sha256Digest, id::FileId, labels::Labels, media_type::MediaType,
+        name::FileName, purpose::Purpose, user::UserId,
+    },
+};
+
+/// A live upload found by its upload_id.
+pub(super) struct UploadRow {
+    pub(super) file_id: FileId,
+    pub(super) start: Sha256Digest,
+    /// Set once the upload is finished.
+    pub(super) record: Option<FileRecord>,
+}
+
+/// Reads the columns of `statements::RECORD`.
+pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
+    let content = Content {
+        size_bytes: unsigned(row, 7)?,
+        sha256: row.get(8)?,
+    };
+    let file = File {
+        id: file_id(row, 0)?,
+        user_id: text(row, 1, |text| UserId::parse(&text))?,
+        purpose: Purpose::stored(row.get(2)?),
+        name: text(row, 3, |text| FileName::parse("filename", &text))?,
+        media_type: MediaType::stored(row.get(4)?),
+        labels: text(row, 5, |text| parse_labels(&text))?,
+        content,
+        create_time: Timestamp::from_unix_us(row.get(9)?),
+        update_time: Timestamp::from_unix_us(row.get(10)?),
+        expire_time: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_unix_us),
+        revision: unsigned(row, 12)?,
+        link_epoch: unsigned(row, 13)?,
+    };
+    Ok(FileRecord {
+        file,
+        blob_key: blob_key(row, 6)?,
+    })
+}
+
+/// Reads the columns of `statements::RECORD`, then the state and the digest of the start.
+pub(super) fn read_upload(row: &Row<'_>) -> rusqlite::Result<UploadRow> {
+    let active = row.get::<_, i64>(14)? == 1;
+    Ok(UploadRow {
+        file_id: file_id(row, 0)?,
+        start: row.get(15)?,
+        record: active.then(|| read_record(row)).transpose()?,
+    })
+}
+
+pub(super) fn file_id(row: &Row<'_>, column: usize) -> rusqlite::Result<FileId> {
+    text(row, column, |text| text.parse::<FileId>())
+}
+
+pub(super) fn blob_key(row: &Row<'_>, column: usize) -> rusqlite::Result<BlobKey> {
+    Ok(BlobKey::from_bytes(row.get(column)?))
+}
+
+pub(super) fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn labels_text(labels: &Labels) -> rusqlite::Result<String> {
+    serde_json::to_string(labels.as_map())
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn parse_labels(text: &str) -> Result<Labels, Box<dyn Error + Send + Sync>> {
+    if text == "{}" {
+        return Ok(Labels::default());
+    }
+    let labels: BTreeMap<String, String> = serde_json::from_str(text)?;
+    Ok(Labels::parse(labels)?)
+}
+
+fn text<T, E>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(String) -> Result<T, E>,
+) -> rusqlite::Result<T>
+where
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    parse(row.get(column)?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}

@@ -1,0 +1,276 @@
+//! SQLite as this crate uses it: durable, with one writer that commits in groups and readers beside it.
+//!
+//! Knows no table. Whatever is written through [`Database::write`] is on stable storage when the call
+//! returns: `journal_mode=WAL` and `synchronous=FULL` are set and read back.
+
+mod writer;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode as SqliteCode, OpenFlags, TransactionBehavior};
+use tokio_util::sync::CancellationToken;
+
+use writer::Writer;
+
+/// How long to wait for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections kept open for reading.
+const IDLE_READERS_MAX: usize = 8;
+const STATEMENTS_CACHED: usize = 64;
+
+/// What database operations return.
+pub type Result<T> = std::result::Result<T, DatabaseError>;
+
+/// Why a database operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The disk has no space left.
+    #[error("the database's disk is full")]
+    Full(#[source] Option<rusqlite::Error>),
+    /// The database's files could not be reached.
+    #[error("could not {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// SQLite refused or failed.
+    #[error("the database failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The transaction that held the write was rolled back: nothing of it is stored.
+    #[error("the write was rolled back")]
+    RolledBack,
+    /// An I/O error has ended writing: a later commit could report success falsely.
+    #[error("the database has failed and takes no more writes")]
+    Failed,
+    /// A newer version of this program has changed the schema.
+    #[error("the database's schema is version {found}, but this program knows only version {known}")]
+    TooNew {
+        /// The version found.
+        found: usize,
+        /// The latest version known.
+        known: usize,
+    },
+    /// A setting that durability rests on did not take.
+    #[error("the database does not keep {0}")]
+    NotDurable(&'static str),
+}
+
+/// One step of a schema: applied once, in order, by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Its file name without the ending.
+    pub name: &'static str,
+    /// Its statements.
+    pub sql: &'static str,
+}
+
+/// An open database.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+    failed: CancellationToken,
+}
+
+impl Database {
+    /// Opens or makes the database at `path` and brings its schema up to date. Any number of processes may
+    /// do so at once.
+    pub fn open(path: &Path, migrations: &[Migration]) -> Result<Arc<Self>> {
+        let mut connection = connect(path)?;
+        make_durable(&connection)?;
+        migrate(&mut connection, migrations)?;
+        sync_parent(path)?;
+        let failed = CancellationToken::new();
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            writer: Writer::start(connection, failed.clone())?,
+            readers: Mutex::new(Vec::new()),
+            failed,
+        }))
+    }
+
+    /// Runs `job` in a transaction of its own and waits until it is durable. Jobs that queue up while the
+    /// disk is busy share one commit. A job that fails leaves no trace.
+    pub async fn write<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.writer.run(job).await
+    }
+
+    /// Runs `query` on a reading connection, in the caller's thread: for look-ups by key, which take
+    /// microseconds. It sees every write that was acknowledged before.
+    pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let pooled = self.readers().pop();
+        let connection = match pooled {
+            Some(connection) => connection,
+            None => connect_reader(&self.path)?,
+        };
+        let found = query(&connection)?;
+        let mut readers = self.readers();
+        if readers.len() < IDLE_READERS_MAX {
+            readers.push(connection);
+        }
+        Ok(found)
+    }
+
+    /// Cancelled once an I/O error has ended writing: the process must end, too.
+    pub fn failed(&self) -> &CancellationToken {
+        &self.failed
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(connection)
+}
+
+fn connect_reader(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    Ok(connection)
+}
+
+fn make_durable(connection: &Connection) -> Result<()> {
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(DatabaseError::NotDurable("journal_mode=WAL"));
+    }
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    let level: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
+    if level != 2 {
+        return Err(DatabaseError::NotDurable("synchronous=FULL"));
+    }
+    Ok(())
+}
+
+/// Applies what is missing, under the write lock: a second process waits and then finds nothing to do.
+fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let found = usize::try_from(found).unwrap_or(usize::MAX);
+    let missing = migrations.get(found..).ok_or(DatabaseError::TooNew {
+        found,
+        known: migrations.len(),
+    })?;
+    for migration in missing {
+        tracing::info!(name = migration.name, "applying a migration");
+        transaction.execute_batch(migration.sql)?;
+    }
+    transaction.pragma_update(None, "user_version", migrations.len() as i64)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Makes the database's directory entry durable.
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    File::open(parent)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| DatabaseError::Io {
+            action: "sync the database's directory",
+            source,
+        })
+}
+
+/// Sorts an SQLite error by what it means for the caller.
+fn classify(error: rusqlite::Error) -> DatabaseError {
+    if is_disk_full(&error) {
+        DatabaseError::Full(Some(error))
+    } else {
+        DatabaseError::Sqlite(error)
+    }
+}
+
+fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(SqliteCode::DiskFull)
+}
+
+/// Whether nothing that is written after `error` can be trusted.
+fn is_fatal(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            SqliteCode::SystemIoFailure | SqliteCode::DatabaseCorrupt | SqliteCode::NotADatabase
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: Migration = Migration {
+        name: "0001_numbers",
+        sql: "CREATE TABLE numbers (n INTEGER PRIMARY KEY) STRICT;",
+    };
+
+    fn insert(n: i64) -> impl FnOnce(&Connection) -> rusqlite::Result<usize> + Send + 'static {
+        move |connection| connection.execute("INSERT INTO numbers VALUES (?1)", [n])
+    }
+
+    fn count(database: &Database) -> Result<i64> {
+        database.read(|connection| {
+            connection.query_row("SELECT count(*) FROM numbers", [], |row| row.get(0))
+        })
+    }
+
+    #[tokio::test]
+    async fn a_failing_job_leaves_no_trace_and_harms_no_other() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let database = Database::open(&directory.path().join("a.db"), &[TABLE])?;
+        let twice = database.write(|connection| {
+            insert(7)(connection)?;
+            insert(7)(connection)
+        });
+        let (twice, other) = tokio::join!(twice, database.write(insert(8)));
+        assert!(twice.is_err());
+        other?;
+        assert_eq!(count(&database)?, 1);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn concurrent_starts_migrate_once() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("a.db");
+        let start = || {
+            let path = path.clone();
+            std::thread::spawn(move || Database::open(&path, &[TABLE]).map(|_| ()))
+        };
+        let starts: Vec<_> = (0..16).map(|_| start()).collect();
+        for started in starts {
+            started.join().expect("no panic")?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_schema_of_a_newer_program_is_refused() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("a.db");
+        drop(Database::open(&path, &[TABLE])?);
+        let older = Database::open(&path, &[]);
+        assert!(matches!(older, Err(DatabaseError::TooNew { found: 1, known: 0 })));
+        Ok(())
+    }
+}

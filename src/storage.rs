@@ -1,0 +1,164 @@
+//! Where blobs rest. The trait knows no backend, no user and no file: only keys and bytes.
+
+pub mod local;
+pub mod memory;
+pub mod open;
+mod read;
+
+use std::{error::Error as StdError, fmt, fs::File, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::{blob::BlobKey, error::ErrorCode};
+
+pub use read::BlobStream;
+
+/// What storage operations return.
+pub type Result<T> = std::result::Result<T, StorageError>;
+
+/// Why a storage operation failed; none of them is worth repeating within the same call.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// No blob has this key.
+    #[error("blob {0} is missing")]
+    Missing(BlobKey),
+    /// Fewer bytes are stored than were committed.
+    #[error("blob {0} is shorter than it was")]
+    Truncated(BlobKey),
+    /// A blob with this key is there already; keys are never used twice.
+    #[error("blob {0} exists already")]
+    Exists(BlobKey),
+    /// The backend has no space left.
+    #[error("no space left while trying to {action}")]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// What the backend said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The backend failed or cannot be reached.
+    #[error("could not {action}")]
+    Unavailable {
+        /// What was tried.
+        action: &'static str,
+        /// What the backend said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl StorageError {
+    /// The row of the error table.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing(_) | Self::Truncated(_) => ErrorCode::ContentDamaged,
+            Self::Exists(_) => ErrorCode::Internal,
+            Self::Full { .. } => ErrorCode::StorageFull,
+            Self::Unavailable { .. } => ErrorCode::StorageUnavailable,
+        }
+    }
+}
+
+/// A part of a blob: `len` bytes from `offset` on. It must lie within the blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRange {
+    /// First byte, counted from 0.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: u64,
+}
+
+impl ByteRange {
+    /// All of a blob of `size_bytes`.
+    pub const fn whole(size_bytes: u64) -> Self {
+        Self {
+            offset: 0,
+            len: size_bytes,
+        }
+    }
+
+    /// The first byte after the range.
+    pub const fn end(self) -> u64 {
+        self.offset.saturating_add(self.len)
+    }
+}
+
+/// A part of a blob, opened for reading.
+#[derive(Debug)]
+pub enum Blob {
+    /// The bytes themselves.
+    Bytes(Bytes),
+    /// A range of an open file, to be read where it is sent.
+    File {
+        /// The open file.
+        file: Arc<File>,
+        /// The key, for errors.
+        key: BlobKey,
+        /// What to read of it.
+        range: ByteRange,
+    },
+}
+
+impl Blob {
+    /// The bytes in pieces of at most `piece_bytes`. The stream ends cleanly only after the last byte.
+    pub fn into_stream(self, piece_bytes: usize) -> BlobStream {
+        BlobStream::new(self, piece_bytes)
+    }
+}
+
+/// One blob in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobEntry {
+    /// Its key.
+    pub key: BlobKey,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+}
+
+/// Most entries in one page of [`Storage::list`].
+pub const LIST_PAGE: usize = 1000;
+
+/// A place where blobs rest.
+#[async_trait]
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Begins a blob. Nothing of it is visible until it is committed.
+    async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>>;
+
+    /// Opens a range of a committed blob; [`StorageError::Missing`] where there is none, and
+    /// [`StorageError::Truncated`] where the range passes its end.
+    async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob>;
+
+    /// Removes a blob and whatever an unfinished writer of it left behind, durably. An absent blob counts
+    /// as deleted.
+    async fn delete(&self, key: &BlobKey) -> Result<()>;
+
+    /// Committed blobs in the order of their keys, from the first after `after` on, at most [`LIST_PAGE`].
+    /// An empty page is the end.
+    async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>>;
+
+    /// Whether the backend can be trusted with writes now.
+    async fn check(&self) -> Result<()>;
+
+    /// Cancelled when the backend has failed in a way that only a restart mends: the process must end.
+    fn failed(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
+}
+
+/// Takes one blob's bytes in order. Dropped without an end, it leaves at most what [`Storage::delete`]
+/// removes.
+#[async_trait]
+pub trait BlobWriter: Send {
+    /// Appends `chunks`. They may still be on their way to the backend when this returns; a failure then
+    /// shows in a later call.
+    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()>;
+
+    /// Makes the blob whole, durable and visible, or fails; after a failure [`Storage::delete`] cleans up.
+    async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Gives the blob up and removes what was written.
+    async fn abort(self: Box<Self>) -> Result<()>;
+}

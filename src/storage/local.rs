@@ -1,0 +1,236 @@
+//! Blobs on a local disk. Large ones are files of their own, published by rename; small ones share a
+//! database of the backend's own, so that one sync of the disk serves many.
+//!
+//! ```text
+//! ROOT/00 … ROOT/ff     committed blobs, by the first byte of their key
+//! ROOT/staging          blobs being written
+//! ROOT/small.db         blobs of at most 32 KiB
+//! ```
+
+mod disk;
+mod small;
+mod staged;
+mod write_behind;
+
+use std::{fs::File, io, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quick_cache::{Weighter, sync::Cache};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::blob::BlobKey;
+use super::{
+    Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError,
+};
+use disk::Disk;
+use small::{SMALL_BYTES_MAX, SmallBlobs};
+use staged::StagedFile;
+
+/// Files kept open for reading.
+const OPEN_FILES_MAX: usize = 512;
+/// Small blobs are estimated at this size when the cache is laid out.
+const SMALL_BYTES_TYPICAL: u64 = 8 * 1024;
+
+/// Blobs below one directory of a local disk.
+#[derive(Debug)]
+pub struct LocalStorage {
+    disk: Arc<Disk>,
+    small: SmallBlobs,
+    /// Blobs never change, so what is cached of one is right until it is deleted.
+    small_cache: Cache<BlobKey, Bytes, ByBytes>,
+    open_files: Cache<BlobKey, OpenFile>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenFile {
+    file: Arc<File>,
+    size_bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<BlobKey, Bytes> for ByBytes {
+    fn weight(&self, _: &BlobKey, content: &Bytes) -> u64 {
+        content.len() as u64 + 64
+    }
+}
+
+impl LocalStorage {
+    /// Opens the directory `root`, making it and its shards first where they are not there; keeps up to
+    /// `cache_bytes` of small blobs in memory.
+    pub fn open(root: &Path, cache_bytes: u64) -> Result<Self> {
+        let disk = Disk::prepare(root).map_err(failure("prepare the blob directory"))?;
+        Ok(Self {
+            disk: Arc::new(disk),
+            small: SmallBlobs::open(&root.join("small.db"))?,
+            small_cache: Cache::with_weighter(
+                usize::try_from(cache_bytes / SMALL_BYTES_TYPICAL).unwrap_or(usize::MAX),
+                cache_bytes,
+                ByBytes,
+            ),
+            open_files: Cache::new(OPEN_FILES_MAX),
+        })
+    }
+
+    fn find_small(&self, key: &BlobKey) -> Result<Option<Bytes>> {
+        if let Some(content) = self.small_cache.get(key) {
+            return Ok(Some(content));
+        }
+        let found = self.small.find(key)?;
+        if let Some(content) = &found {
+            self.small_cache.insert(*key, content.clone());
+        }
+        Ok(found)
+    }
+
+    fn find_file(&self, key: &BlobKey) -> Result<OpenFile> {
+        self.open_files.get_or_insert_with(key, || {
+            let file = match File::open(self.disk.blob_path(key)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(StorageError::Missing(*key));
+                }
+                opened => opened.map_err(failure("open a blob"))?,
+            };
+            let size_bytes = file.metadata().map_err(failure("open a blob"))?.len();
+            Ok(OpenFile {
+                file: Arc::new(file),
+                size_bytes,
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl Storage for LocalStorage {
+    async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>> {
+        self.disk.check()?;
+        Ok(Box::new(LocalWriter {
+            disk: Arc::clone(&self.disk),
+            small: self.small.clone(),
+            key: *key,
+            state: WriterState::Small(Vec::new()),
+        }))
+    }
+
+    async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
+        if let Some(content) = self.find_small(key)? {
+            if range.end() > content.len() as u64 {
+                return Err(StorageError::Truncated(*key));
+            }
+            let (start, end) = (range.offset as usize, range.end() as usize);
+            return Ok(Blob::Bytes(content.slice(start..end)));
+        }
+        let OpenFile { file, size_bytes } = self.find_file(key)?;
+        if range.end() > size_bytes {
+            return Err(StorageError::Truncated(*key));
+        }
+        Ok(Blob::File {
+            file,
+            key: *key,
+            range,
+        })
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<()> {
+        self.small.delete(key).await?;
+        let (disk, key) = (Arc::clone(&self.disk), *key);
+        let removed = blocking("delete a blob", move || disk.remove(&key)).await;
+        self.small_cache.remove(&key);
+        self.open_files.remove(&key);
+        removed
+    }
+
+    async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+        let mut page = self.small.list(after, LIST_PAGE)?;
+        let (disk, after) = (Arc::clone(&self.disk), after.copied());
+        let files = blocking("list blobs", move || disk.list(after, LIST_PAGE)).await?;
+        page.extend(files);
+        page.sort_unstable_by_key(|entry| entry.key);
+        page.truncate(LIST_PAGE);
+        Ok(page)
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.disk.check()?;
+        self.small.check()
+    }
+
+    fn failed(&self) -> CancellationToken {
+        self.small.failed().clone()
+    }
+}
+
+/// Turns an I/O error met while trying to `action` into a storage error.
+fn failure(action: &'static str) -> impl FnOnce(io::Error) -> StorageError {
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageError::Full {
+            action,
+            source: source.into(),
+        },
+        _ => StorageError::Unavailable {
+            action,
+            source: source.into(),
+        },
+    }
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    action: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(failure(action))
+}
+
+/// Holds a blob back while it may still be a small one; then writes it to a file.
+struct LocalWriter {
+    disk: Arc<Disk>,
+    small: SmallBlobs,
+    key: BlobKey,
+    state: WriterState,
+}
+
+enum WriterState {
+    Small(Vec<u8>),
+    Staged(StagedFile),
+}
+
+#[async_trait]
+impl BlobWriter for LocalWriter {
+    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()> {
+        let more: usize = chunks.iter().map(Bytes::len).sum();
+        let held = match &mut self.state {
+            WriterState::Staged(staged) => return staged.write(chunks).await,
+            WriterState::Small(held) if held.len() + more <= SMALL_BYTES_MAX => {
+                chunks.iter().for_each(|chunk| held.extend_from_slice(chunk));
+                return Ok(());
+            }
+            WriterState::Small(held) => Bytes::from(std::mem::take(held)),
+        };
+        let mut staged = StagedFile::create(Arc::clone(&self.disk), self.key).await?;
+        let all = std::iter::once(held).chain(chunks).collect();
+        let written = staged.write(all).await;
+        self.state = WriterState::Staged(staged);
+        written
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        match self.state {
+            WriterState::Small(content) => self.small.insert(self.key, content).await,
+            WriterState::Staged(staged) => staged.publish().await,
+        }
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        match self.state {
+            WriterState::Small(_) => Ok(()),
+            WriterState::Staged(staged) => staged.discard().await,
+        }
+    }
+}

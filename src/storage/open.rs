@@ -1,0 +1,33 @@
+//! Chooses a backend by configuration.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::task::spawn_blocking;
+
+use super::{Result, Storage, StorageError, local::LocalStorage};
+
+/// Which backend, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageTarget {
+    /// A directory of a local disk.
+    Local {
+        /// The directory; made where it is not there.
+        root: PathBuf,
+        /// Most bytes of small blobs kept in memory.
+        cache_bytes: u64,
+    },
+}
+
+/// Opens the backend; what is missing of it is made.
+pub async fn open_storage(target: StorageTarget) -> Result<Arc<dyn Storage>> {
+    match target {
+        StorageTarget::Local { root, cache_bytes } => {
+            let opened = spawn_blocking(move || LocalStorage::open(&root, cache_bytes)).await;
+            let storage = opened.map_err(|source| StorageError::Unavailable {
+                action: "open the storage",
+                source: source.into(),
+            })??;
+            Ok(Arc::new(storage))
+        }
+    }
+}

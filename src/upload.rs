@@ -1,0 +1,224 @@
+//! The upload state machine: counts, hashes and limits, whatever the backend. No I/O.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{ErrorCode, FieldError},
+    file::{
+        Content, FileSpec, Sha256Digest,
+        media_type::MediaType,
+        sniff::{self, SNIFF_BYTES},
+    },
+};
+
+/// Why content is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// More bytes than a file may have here.
+    #[error("the file is larger than the {bytes_max} bytes accepted for its purpose")]
+    TooLarge {
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// Longer or shorter than the start promised.
+    #[error("size_bytes: {promised} bytes were promised, but the content has {}{received}", at_least(.received, .promised))]
+    SizeMismatch {
+        /// What the start said.
+        promised: u64,
+        /// What arrived until it was refused.
+        received: u64,
+    },
+    /// The content's hash is not the one that finish gave.
+    #[error("sha256: the content received hashes to {}", hex::encode(.received))]
+    ChecksumMismatch {
+        /// What the received bytes hash to.
+        received: Sha256Digest,
+    },
+    /// The content positively is of another type than the name says.
+    #[error(transparent)]
+    TypeContradicted(#[from] FieldError),
+}
+
+fn at_least(received: &u64, promised: &u64) -> &'static str {
+    if received > promised { "at least " } else { "" }
+}
+
+impl UploadError {
+    /// The row of the error table.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooLarge { .. } => ErrorCode::FileTooLarge,
+            Self::SizeMismatch { .. } => ErrorCode::SizeMismatch,
+            Self::ChecksumMismatch { .. } => ErrorCode::ChecksumMismatch,
+            Self::TypeContradicted(error) => error.code(),
+        }
+    }
+}
+
+/// One attempt to bring bytes in: what has been received so far.
+#[derive(Debug)]
+pub struct Upload {
+    media_type: MediaType,
+    promised: Option<u64>,
+    bytes_max: u64,
+    size_bytes: u64,
+    sha256: Sha256,
+    /// The first bytes, until there are enough to tell the type.
+    head: Option<Vec<u8>>,
+}
+
+impl Upload {
+    /// Begins with nothing received; refuses a promise beyond `bytes_max` at once.
+    pub fn begin(spec: &FileSpec, bytes_max: u64) -> Result<Self, UploadError> {
+        if spec.size_bytes.is_some_and(|promised| promised > bytes_max) {
+            return Err(UploadError::TooLarge { bytes_max });
+        }
+        Ok(Self {
+            media_type: spec.media_type.clone(),
+            promised: spec.size_bytes,
+            bytes_max,
+            size_bytes: 0,
+            sha256: Sha256::new(),
+            head: Some(Vec::new()),
+        })
+    }
+
+    /// Counts and hashes the next bytes. A refusal comes before they may be stored: the caller stores only
+    /// what was accepted.
+    pub fn accept(&mut self, chunk: &Bytes) -> Result<(), UploadError> {
+        let received = self.size_bytes.saturating_add(chunk.len() as u64);
+        if received > self.bytes_max {
+            return Err(UploadError::TooLarge {
+                bytes_max: self.bytes_max,
+            });
+        }
+        if let Some(promised) = self.promised.filter(|promised| received > *promised) {
+            return Err(UploadError::SizeMismatch { promised, received });
+        }
+        self.look_at_head(chunk)?;
+        self.sha256.update(chunk);
+        self.size_bytes = received;
+        Ok(())
+    }
+
+    /// Ends the upload: the content as measured, if it keeps every promise made.
+    pub fn seal(self, expected: Option<Sha256Digest>) -> Result<Content, UploadError> {
+        if let Some(promised) = self.promised.filter(|promised| self.size_bytes != *promised) {
+            return Err(UploadError::SizeMismatch {
+                promised,
+                received: self.size_bytes,
+            });
+        }
+        if let Some(head) = &self.head {
+            sniff::check(&self.media_type, head)?;
+        }
+        let received = self.sha256.finalize().into();
+        match expected {
+            Some(expected) if expected != received => Err(UploadError::ChecksumMismatch { received }),
+            _ => Ok(Content {
+                size_bytes: self.size_bytes,
+                sha256: received,
+            }),
+        }
+    }
+
+    fn look_at_head(&mut self, chunk: &Bytes) -> Result<(), UploadError> {
+        let Some(head) = &mut self.head else {
+            return Ok(());
+        };
+        let wanted = chunk.len().min(SNIFF_BYTES - head.len());
+        head.extend_from_slice(chunk.get(..wanted).unwrap_or_default());
+        if head.len() == SNIFF_BYTES {
+            sniff::check(&self.media_type, head)?;
+            self.head = None;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::file::{labels::Labels, name::FileName, purpose::Purpose, user::UserId};
+
+    fn spec(name: &str, media_type: &str, size_bytes: Option<u64>) -> FileSpec {
+        FileSpec {
+            user_id: UserId::parse("u").expect("a user id"),
+            purpose: Purpose::stored("assistants".to_owned()),
+            name: FileName::parse("filename", name).expect("a name"),
+            media_type: MediaType::parse(media_type).expect("a media type"),
+            size_bytes,
+            ttl: None,
+            labels: Labels::default(),
+            upload_id: None,
+        }
+    }
+
+    fn text(size_bytes: Option<u64>, bytes_max: u64) -> Result<Upload, UploadError> {
+        Upload::begin(&spec("a.txt", "text/plain", size_bytes), bytes_max)
+    }
+
+    #[test]
+    fn a_short_upload_cannot_be_sealed() -> Result<(), UploadError> {
+        let mut upload = text(Some(4), 10)?;
+        upload.accept(&Bytes::from_static(b"abc"))?;
+        assert!(matches!(upload.seal(None), Err(UploadError::SizeMismatch { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn what_passes_a_limit_is_refused_before_it_is_counted() -> Result<(), UploadError> {
+        let mut promised = text(Some(2), 10)?;
+        let error = promised.accept(&Bytes::from_static(b"abc"));
+        assert!(matches!(error, Err(UploadError::SizeMismatch { .. })));
+        let mut unlimited = text(None, 2)?;
+        let error = unlimited.accept(&Bytes::from_static(b"abc"));
+        assert!(matches!(error, Err(UploadError::TooLarge { bytes_max: 2 })));
+        assert!(matches!(text(Some(11), 10), Err(UploadError::TooLarge { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_hash_is_refused_and_a_zero_byte_file_is_a_file() -> Result<(), UploadError> {
+        let wrong = text(None, 10)?.seal(Some([0; 32]));
+        assert!(matches!(wrong, Err(UploadError::ChecksumMismatch { .. })));
+        let empty = text(Some(0), 10)?.seal(Some(Sha256::digest(b"").into()))?;
+        assert_eq!(empty.size_bytes, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_named_png_is_refused_however_it_is_cut() -> Result<(), UploadError> {
+        let mut upload = Upload::begin(&spec("a.png", "image/png", None), 100)?;
+        for byte in b"<html><script>" {
+            upload.accept(&Bytes::copy_from_slice(&[*byte]))?;
+        }
+        assert!(matches!(upload.seal(None), Err(UploadError::TypeContradicted(_))));
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_content(
+            content in prop::collection::vec(any::<u8>(), 0..20_000),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(content.len() + 1)).collect();
+            cuts.extend([0, content.len()]);
+            cuts.sort_unstable();
+            let whole = Bytes::from(content);
+            let media = spec("a.bin", "application/octet-stream", None);
+            let mut upload = Upload::begin(&media, u64::MAX).expect("begins");
+            for pair in cuts.windows(2) {
+                upload.accept(&whole.slice(pair[0]..pair[1])).expect("accepted");
+            }
+            let sealed = upload.seal(None).expect("sealed");
+            prop_assert_eq!(sealed.size_bytes, whole.len() as u64);
+            let digest: Sha256Digest = Sha256::digest(&whole).into();
+            prop_assert_eq!(sealed.sha256, digest);
+        }
+    }
+}
