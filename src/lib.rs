@@ -1,11 +1,18 @@
 //! lib
 #![allow(missing_docs)]
+pub mod api;
 pub mod blob;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod file;
 pub mod metadata;
+pub mod proto;
+pub mod server;
+pub mod service;
 pub mod signing;
 pub mod sqlite;
 pub mod storage;
 pub mod upload;
+pub mod sweep;
+pub mod telemetry;

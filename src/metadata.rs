@@ -1,11 +1,12 @@
 //! Records of files and uploads. The trait knows no database, and nothing of bytes but where they rest.
 
+pub mod cached;
 pub mod memory;
 pub mod open;
 pub mod sqlite;
 mod start;
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -161,12 +162,13 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
     /// Makes the upload a file; [`MetadataError::UploadTakenOver`] where it is no longer the ticket's.
     async fn publish(&self, ticket: &UploadTicket, content: Content) -> Result<FileRecord>;
 
-    /// Gives the upload up, so that its bytes may be removed; nothing where it is no longer the ticket's.
-    async fn abandon(&self, ticket: &UploadTicket) -> Result<()>;
+    /// Gives the upload up and tells whether its bytes may now be removed: `false` where it is no longer the
+    /// ticket's, be it published or taken over.
+    async fn abandon(&self, ticket: &UploadTicket) -> Result<bool>;
 
     /// The finished file with this id, whether or not it can still be seen: ask
     /// [`FileRecord::is_visible`].
-    async fn find(&self, file_id: &FileId) -> Result<Option<FileRecord>>;
+    async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>>;
 
     /// A user's visible files, newest first.
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>>;

@@ -151,15 +151,16 @@ impl FileRepository for MemoryRepository {
         row.record().ok_or(MetadataError::UploadTakenOver)
     }
 
-    async fn abandon(&self, ticket: &UploadTicket) -> Result<()> {
-        if let Ok(row) = held(&mut self.rows(), ticket) {
-            row.state = State::Doomed;
+    async fn abandon(&self, ticket: &UploadTicket) -> Result<bool> {
+        match held(&mut self.rows(), ticket) {
+            Ok(row) => row.state = State::Doomed,
+            Err(_) => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
-    async fn find(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
-        Ok(self.rows().get(file_id).and_then(Row::record))
+    async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
+        Ok(self.rows().get(file_id).and_then(Row::record).map(Arc::new))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>> {

@@ -114,25 +114,24 @@ impl FileRepository for SqliteRepository {
         published.ok_or(MetadataError::UploadTakenOver)
     }
 
-    async fn abandon(&self, ticket: &UploadTicket) -> Result<()> {
+    async fn abandon(&self, ticket: &UploadTicket) -> Result<bool> {
         let ticket = *ticket;
         let job = move |connection: &Connection| {
             connection
                 .prepare_cached(statements::ABANDON)?
                 .execute(params![ticket.file_id.to_string(), ticket.fence as i64])
         };
-        self.database.write(job).await?;
-        Ok(())
+        Ok(self.database.write(job).await? == 1)
     }
 
-    async fn find(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
+    async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
         let find = |connection: &Connection| {
             connection
                 .prepare_cached(statements::find())?
                 .query_row([file_id.to_string()], read_record)
                 .optional()
         };
-        Ok(self.database.read(find)?)
+        Ok(self.database.read(find)?.map(Arc::new))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>> {

@@ -1,0 +1,5 @@
+//! The edge: decode, call the service, encode. No decision is taken here that is not about a wire format.
+
+pub mod grpc;
+pub mod http;
+pub mod status;

@@ -1,0 +1,181 @@
+//! The gRPC service: each call decodes its request, asks the use case and encodes the answer.
+
+mod decode;
+mod encode;
+mod request_id;
+pub mod server;
+mod stream;
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::{Stream, StreamExt, stream as streams};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    api::status::to_status,
+    proto::{
+        BatchCreateSignedUrlsRequest, BatchCreateSignedUrlsResponse, CreateSignedUrlRequest,
+        CreateSignedUrlResponse, DeleteFileRequest, DeleteFileResponse, DownloadFileRequest,
+        DownloadFileResponse, GetCapabilitiesRequest, GetCapabilitiesResponse, GetFileRequest,
+        GetFileResponse, ListFilesRequest, ListFilesResponse, RevokeSignedUrlsRequest,
+        RevokeSignedUrlsResponse, UploadFileRequest, UploadFileResponse,
+        files_service_server::FilesService,
+    },
+    service::{FileService, ServiceError},
+};
+
+/// Content in one message of a download: the size from which on larger ones gain nothing.
+const DOWNLOAD_CHUNK_BYTES: usize = 256 * 1024;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Downloads = Pin<Box<dyn Stream<Item = Result<DownloadFileResponse, Status>> + Send>>;
+
+/// The contract's service over the use cases.
+#[derive(Clone, Debug)]
+pub struct GrpcApi {
+    service: Arc<FileService>,
+}
+
+impl GrpcApi {
+    /// Answers calls with `service`.
+    pub fn new(service: Arc<FileService>) -> Self {
+        Self { service }
+    }
+
+    async fn upload(
+        &self,
+        mut messages: Streaming<UploadFileRequest>,
+    ) -> Result<UploadFileResponse, ServiceError> {
+        let start = stream::first(&mut messages).await?;
+        let spec = decode::start(start, self.service.policy())?;
+        let parts = Box::pin(stream::rest(messages));
+        let uploaded = self.service.upload(spec, parts).await?;
+        Ok(UploadFileResponse {
+            file: Some(encode::file(&uploaded.record.file)),
+            replayed: uploaded.replayed,
+        })
+    }
+
+    async fn download(&self, request: DownloadFileRequest) -> Result<Downloads, ServiceError> {
+        let (file_id, owner, window) = decode::download(&request)?;
+        let (record, blob) = self.service.download(&file_id, owner.as_ref(), window).await?;
+        let first = encode::download_file(&record.file);
+        let content = blob.into_stream(DOWNLOAD_CHUNK_BYTES).map(|piece| match piece {
+            Ok(bytes) => Ok(encode::download_data(bytes)),
+            Err(error) => Err(to_status(&error.into())),
+        });
+        Ok(Box::pin(streams::iter([Ok(first)]).chain(content)))
+    }
+
+    async fn sign(
+        &self,
+        request: CreateSignedUrlRequest,
+    ) -> Result<CreateSignedUrlResponse, ServiceError> {
+        let link = self.service.create_link(decode::link(request)?).await?;
+        Ok(encode::link(link))
+    }
+
+    async fn sign_batch(
+        &self,
+        requests: Vec<CreateSignedUrlRequest>,
+    ) -> Result<BatchCreateSignedUrlsResponse, ServiceError> {
+        decode::batch_size(requests.len())?;
+        let mut results = Vec::with_capacity(requests.len());
+        for request in requests {
+            let file_id = request.file_id.clone();
+            results.push(encode::batch_item(file_id, self.sign(request).await));
+        }
+        Ok(BatchCreateSignedUrlsResponse { results })
+    }
+
+    async fn revoke(
+        &self,
+        request: &RevokeSignedUrlsRequest,
+    ) -> Result<RevokeSignedUrlsResponse, ServiceError> {
+        let (file_id, owner) = decode::target(&request.file_id, &request.user_id)?;
+        let record = self.service.revoke_links(&file_id, owner.as_ref()).await?;
+        Ok(RevokeSignedUrlsResponse {
+            file: Some(encode::file(&record.file)),
+        })
+    }
+
+    async fn get(&self, request: &GetFileRequest) -> Result<GetFileResponse, ServiceError> {
+        let (file_id, owner) = decode::target(&request.file_id, &request.user_id)?;
+        let record = self.service.get(&file_id, owner.as_ref()).await?;
+        Ok(GetFileResponse {
+            file: Some(encode::file(&record.file)),
+        })
+    }
+
+    async fn list(&self, request: ListFilesRequest) -> Result<ListFilesResponse, ServiceError> {
+        let (user_id, size, token) = decode::list(&request)?;
+        let page = self.service.list(&user_id, size, token).await?;
+        Ok(encode::page(page))
+    }
+
+    async fn delete(&self, request: DeleteFileRequest) -> Result<DeleteFileResponse, ServiceError> {
+        let deleted = self.service.delete(decode::deletion(request)?).await?;
+        Ok(DeleteFileResponse {
+            file: deleted.map(|record| encode::file(&record.file)),
+        })
+    }
+}
+
+/// A use case's outcome as an answer.
+fn answer<T>(outcome: Result<T, ServiceError>) -> Answer<T> {
+    outcome.map(Response::new).map_err(|error| to_status(&error))
+}
+
+#[tonic::async_trait]
+impl FilesService for GrpcApi {
+    async fn upload_file(
+        &self,
+        request: Request<Streaming<UploadFileRequest>>,
+    ) -> Answer<UploadFileResponse> {
+        answer(self.upload(request.into_inner()).await)
+    }
+
+    async fn download_file(&self, request: Request<DownloadFileRequest>) -> Answer<Downloads> {
+        answer(self.download(request.into_inner()).await)
+    }
+
+    async fn create_signed_url(
+        &self,
+        request: Request<CreateSignedUrlRequest>,
+    ) -> Answer<CreateSignedUrlResponse> {
+        answer(self.sign(request.into_inner()).await)
+    }
+
+    async fn batch_create_signed_urls(
+        &self,
+        request: Request<BatchCreateSignedUrlsRequest>,
+    ) -> Answer<BatchCreateSignedUrlsResponse> {
+        answer(self.sign_batch(request.into_inner().requests).await)
+    }
+
+    async fn revoke_signed_urls(
+        &self,
+        request: Request<RevokeSignedUrlsRequest>,
+    ) -> Answer<RevokeSignedUrlsResponse> {
+        answer(self.revoke(request.get_ref()).await)
+    }
+
+    async fn get_file(&self, request: Request<GetFileRequest>) -> Answer<GetFileResponse> {
+        answer(self.get(request.get_ref()).await)
+    }
+
+    async fn list_files(&self, request: Request<ListFilesRequest>) -> Answer<ListFilesResponse> {
+        answer(self.list(request.into_inner()).await)
+    }
+
+    async fn delete_file(&self, request: Request<DeleteFileRequest>) -> Answer<DeleteFileResponse> {
+        answer(self.delete(request.into_inner()).await)
+    }
+
+    async fn get_capabilities(
+        &self,
+        _: Request<GetCapabilitiesRequest>,
+    ) -> Answer<GetCapabilitiesResponse> {
+        Ok(Response::new(encode::capabilities(self.service.policy())))
+    }
+}

@@ -1,0 +1,183 @@
+//! Requests to the service's terms: every field parsed once, or refused by name.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::{
+    error::FieldError,
+    file::{FileSpec, Sha256Digest, id::FileId, labels::Labels, name::FileName, user::UserId},
+    proto::{
+        CreateSignedUrlRequest, DeleteFileRequest, Disposition as ProtoDisposition,
+        DownloadFileRequest, FileFilter, ListFilesRequest, UploadStart,
+    },
+    service::{
+        ServiceError,
+        download::ReadWindow,
+        links::LinkSpec,
+        metadata::{Deletion, PAGE_SIZE_DEFAULT},
+        policy::Policy,
+    },
+    signing::link::Disposition,
+};
+
+/// Most requests in a batch.
+const BATCH_MAX: usize = 100;
+/// Most bytes in the text of a Markdown link.
+const LABEL_BYTES_MAX: usize = 1024;
+/// Longest life of a file that can be asked for: a thousand years.
+const TTL_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
+type Result<T> = std::result::Result<T, FieldError>;
+
+pub(super) fn start(
+    start: UploadStart,
+    policy: &Policy,
+) -> std::result::Result<FileSpec, ServiceError> {
+    refuse_what_is_not_built(&start)?;
+    let name = FileName::parse("filename", &start.filename)?;
+    let admitted = policy.admit(&start.purpose, &name)?;
+    let spec = FileSpec {
+        user_id: UserId::parse(&start.user_id)?,
+        purpose: admitted.purpose,
+        name,
+        media_type: admitted.media_type,
+        size_bytes: start.size_bytes.map(|size| unsigned("size_bytes", size)).transpose()?,
+        ttl: start.ttl.map(|ttl| duration("ttl", ttl)).transpose()?,
+        labels: Labels::parse(start.labels)?,
+        upload_id: upload_id(&start.upload_id)?,
+    };
+    match unsigned("offset", start.offset)? {
+        0 => Ok(spec),
+        // An upload is kept whole or not at all, so none has durable bytes to go on from.
+        _ => Err(ServiceError::OffsetMismatch {
+            persisted_size_bytes: 0,
+        }),
+    }
+}
+
+fn refuse_what_is_not_built(start: &UploadStart) -> std::result::Result<(), ServiceError> {
+    if !start.references.is_empty() {
+        return Err(ServiceError::Unimplemented("references"));
+    }
+    if start.delete_when_unreferenced {
+        return Err(ServiceError::Unimplemented("delete_when_unreferenced"));
+    }
+    Ok(())
+}
+
+fn upload_id(text: &str) -> Result<Option<Uuid>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Uuid::try_parse(text)
+        .map(Some)
+        .map_err(|_| FieldError::new("upload_id", "must be a UUID"))
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> Result<Option<Sha256Digest>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    bytes
+        .try_into()
+        .map(Some)
+        .map_err(|_| FieldError::new("sha256", "must be 32 bytes, or none"))
+}
+
+/// A file and the user on whose behalf it is asked for.
+pub(super) fn target(file_id: &str, user_id: &str) -> Result<(FileId, Option<UserId>)> {
+    let owner = (!user_id.is_empty()).then(|| UserId::parse(user_id));
+    Ok((file_id.parse()?, owner.transpose()?))
+}
+
+pub(super) fn download(
+    request: &DownloadFileRequest,
+) -> Result<(FileId, Option<UserId>, ReadWindow)> {
+    let (file_id, owner) = target(&request.file_id, &request.user_id)?;
+    let window = ReadWindow {
+        offset: request.read_offset,
+        limit: request.read_limit,
+    };
+    Ok((file_id, owner, window))
+}
+
+pub(super) fn link(request: CreateSignedUrlRequest) -> Result<LinkSpec> {
+    let (file_id, owner) = target(&request.file_id, &request.user_id)?;
+    let filename = (!request.filename.is_empty())
+        .then(|| FileName::parse("filename", &request.filename))
+        .transpose()?;
+    Ok(LinkSpec {
+        file_id,
+        owner,
+        ttl: request.ttl.map(|ttl| duration("ttl", ttl)).transpose()?,
+        disposition: disposition(request.disposition)?,
+        filename,
+        label: label(request.label)?,
+    })
+}
+
+fn disposition(value: i32) -> Result<Option<Disposition>> {
+    match ProtoDisposition::try_from(value) {
+        Ok(ProtoDisposition::Unspecified) => Ok(None),
+        Ok(ProtoDisposition::Inline) => Ok(Some(Disposition::Inline)),
+        Ok(ProtoDisposition::Attachment) => Ok(Some(Disposition::Attachment)),
+        Err(_) => Err(FieldError::new("disposition", "must be a known value")),
+    }
+}
+
+/// Markdown and line breaks in a label are only text; other control characters mean nothing in one.
+fn label(label: String) -> Result<Option<String>> {
+    if label.len() > LABEL_BYTES_MAX {
+        return Err(FieldError::new("label", "must be at most 1024 bytes"));
+    }
+    let is_text = |char: char| !char.is_control() || matches!(char, '\n' | '\r' | '\t');
+    if !label.chars().all(is_text) {
+        return Err(FieldError::new("label", "must hold no control characters"));
+    }
+    Ok((!label.is_empty()).then_some(label))
+}
+
+pub(super) fn batch_size(size: usize) -> Result<()> {
+    match size {
+        1..=BATCH_MAX => Ok(()),
+        _ => Err(FieldError::new("requests", "must be 1 to 100")),
+    }
+}
+
+pub(super) fn list(
+    request: &ListFilesRequest,
+) -> std::result::Result<(UserId, usize, Option<&str>), ServiceError> {
+    if request.filter.as_ref().is_some_and(|filter| *filter != FileFilter::default()) {
+        return Err(ServiceError::Unimplemented("filter"));
+    }
+    let user_id = UserId::parse(&request.user_id)?;
+    let size = match usize::try_from(request.page_size) {
+        Ok(0) => PAGE_SIZE_DEFAULT,
+        Ok(size) => size,
+        Err(_) => return Err(FieldError::new("page_size", "must not be negative").into()),
+    };
+    let token = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
+    Ok((user_id, size, token))
+}
+
+pub(super) fn deletion(request: DeleteFileRequest) -> Result<Deletion> {
+    let (file_id, owner) = target(&request.file_id, &request.user_id)?;
+    Ok(Deletion {
+        file_id,
+        owner,
+        etag: (!request.etag.is_empty()).then_some(request.etag),
+        allow_missing: request.allow_missing,
+    })
+}
+
+fn unsigned(field: &'static str, number: i64) -> Result<u64> {
+    u64::try_from(number).map_err(|_| FieldError::new(field, "must not be negative"))
+}
+
+fn duration(field: &'static str, duration: prost_types::Duration) -> Result<Duration> {
+    Duration::try_from(duration)
+        .ok()
+        .filter(|duration| !duration.is_zero() && *duration <= TTL_MAX)
+        .ok_or_else(|| FieldError::new(field, "must be above 0 and at most 1000 years"))
+}

@@ -1,0 +1,111 @@
+//! The service's terms to answers.
+
+use bytes::Bytes;
+
+use crate::{
+    clock::Timestamp,
+    file::{File, media_type::Rendering},
+    proto::{
+        self, BatchSignedUrl, CreateSignedUrlResponse, DownloadFileResponse, FileType,
+        GetCapabilitiesResponse, ListFilesResponse, PurposePolicy, batch_signed_url::Outcome,
+        download_file_response::Message,
+    },
+    service::{
+        ServiceError,
+        links::Link,
+        metadata::Page,
+        policy::{CHUNK_BYTES_MAX, Policy},
+    },
+    signing::TTL_MAX,
+};
+
+pub(super) fn file(file: &File) -> proto::File {
+    proto::File {
+        id: file.id.to_string(),
+        user_id: file.user_id.as_str().to_owned(),
+        purpose: file.purpose.as_str().to_owned(),
+        filename: file.name.as_str().to_owned(),
+        mime_type: file.media_type.as_str().to_owned(),
+        size_bytes: signed(file.content.size_bytes),
+        sha256: Bytes::copy_from_slice(&file.content.sha256),
+        create_time: Some(timestamp(file.create_time)),
+        update_time: Some(timestamp(file.update_time)),
+        expire_time: file.expire_time.map(timestamp),
+        labels: file.labels.as_map().clone(),
+        etag: file.etag(),
+        ..proto::File::default()
+    }
+}
+
+pub(super) fn download_file(of: &File) -> DownloadFileResponse {
+    DownloadFileResponse {
+        message: Some(Message::File(file(of))),
+    }
+}
+
+pub(super) fn download_data(data: Bytes) -> DownloadFileResponse {
+    DownloadFileResponse {
+        message: Some(Message::Data(data)),
+    }
+}
+
+pub(super) fn link(link: Link) -> CreateSignedUrlResponse {
+    CreateSignedUrlResponse {
+        url: link.url,
+        markdown: link.markdown,
+        expire_time: Some(timestamp(link.expire_time)),
+    }
+}
+
+pub(super) fn batch_item(
+    file_id: String,
+    outcome: Result<CreateSignedUrlResponse, ServiceError>,
+) -> BatchSignedUrl {
+    let outcome = match outcome {
+        Ok(link) => Outcome::SignedUrl(link),
+        Err(error) => Outcome::ErrorReason(error.code().reason().to_owned()),
+    };
+    BatchSignedUrl {
+        file_id,
+        outcome: Some(outcome),
+    }
+}
+
+pub(super) fn page(page: Page) -> ListFilesResponse {
+    ListFilesResponse {
+        files: page.records.iter().map(|record| file(&record.file)).collect(),
+        next_page_token: page.next_token.unwrap_or_default(),
+    }
+}
+
+pub(super) fn capabilities(policy: &Policy) -> GetCapabilitiesResponse {
+    let types = policy.types.iter().map(|(extension, media_type)| FileType {
+        extension: format!(".{extension}"),
+        mime_type: media_type.as_str().to_owned(),
+        inline_safe: media_type.rendering() != Rendering::AttachmentOnly,
+    });
+    let purposes = policy.purposes.iter().map(|(purpose, own)| PurposePolicy {
+        purpose: purpose.to_owned(),
+        mime_types: own.mime_types.clone(),
+        file_bytes_max: signed(policy.file_bytes_max(purpose)),
+        default_ttl: None,
+    });
+    GetCapabilitiesResponse {
+        file_types: types.collect(),
+        purposes: purposes.collect(),
+        chunk_bytes_max: signed(CHUNK_BYTES_MAX as u64),
+        file_bytes_max: signed(policy.file_bytes_max),
+        signed_url_ttl_max: prost_types::Duration::try_from(TTL_MAX).ok(),
+    }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.unix_s(),
+        nanos: i32::try_from(time.subsec_us() * 1000).unwrap_or(0),
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

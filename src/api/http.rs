@@ -1,0 +1,147 @@
+//! The download sidecar: validates a link and streams what it grants. HTTP/1.1, read only.
+
+mod answer;
+mod body;
+mod cors;
+mod preconditions;
+mod refusal;
+pub mod serve;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use tracing::Instrument;
+
+use crate::{
+    error::ErrorCode,
+    service::{FileService, ServiceError},
+    signing::{DOWNLOAD_PATH, link::SignedQuery},
+    telemetry::RequestId,
+};
+use answer::Entity;
+pub use body::Body;
+use preconditions::{Selected, select};
+use refusal::{plain, refusal};
+
+/// Longest request line in bytes (method, target and version).
+const REQUEST_LINE_BYTES_MAX: usize = 2 * 1024;
+/// Most header fields, and most bytes of them all together.
+const HEADERS_MAX: usize = 64;
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// How the sidecar answers, as configured.
+#[derive(Clone, Debug)]
+pub struct SidecarOptions {
+    /// Origins whose scripts may read answers (CORS); empty: none.
+    pub cors_origins: Vec<HeaderValue>,
+    /// The value of `Cross-Origin-Resource-Policy`.
+    pub resource_policy: HeaderValue,
+    /// Content-Security-Policy of PDFs, whose viewer a sandbox breaks, and of everything else.
+    pub policies: ContentPolicies,
+    /// Longest a browser may keep content.
+    pub fresh_max: Duration,
+}
+
+/// The Content-Security-Policy of answers.
+#[derive(Clone, Debug)]
+pub struct ContentPolicies {
+    /// For PDFs.
+    pub pdf: HeaderValue,
+    /// For everything else.
+    pub other: HeaderValue,
+}
+
+/// Answers downloads over the use cases.
+#[derive(Clone, Debug)]
+pub struct Sidecar {
+    service: Arc<FileService>,
+    options: Arc<SidecarOptions>,
+}
+
+/// A request's outcome: an answer, or why there is none.
+type Outcome = Result<Response<Body>, ServiceError>;
+
+impl Sidecar {
+    /// Answers with what `service` gives out.
+    pub fn new(service: Arc<FileService>, options: SidecarOptions) -> Self {
+        Self {
+            service,
+            options: Arc::new(options),
+        }
+    }
+
+    /// Answers one request; every request gets an answer.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
+        let id = RequestId::of(request.headers());
+        let span = id.span("http", request.uri().path());
+        let mut response = self.route(&request).instrument(span).await;
+        cors::allow_origin(&self.options.cors_origins, request.headers(), response.headers_mut());
+        response.headers_mut().insert(RequestId::HEADER, id.into_value());
+        response
+    }
+
+    async fn route<B>(&self, request: &Request<B>) -> Response<Body> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        if method == Method::OPTIONS && !self.options.cors_origins.is_empty() {
+            return cors::preflight();
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return refusal::method_not_allowed();
+        }
+        match uri.path() {
+            DOWNLOAD_PATH => {}
+            "/healthz" => return plain("ok"),
+            "/readyz" => return self.ready().await,
+            _ => return refusal(ErrorCode::PathNotFound, "nothing lives at this path"),
+        }
+        if let Some(refused) = refuse_too_long(method, uri, headers) {
+            return refused;
+        }
+        match self.download(method, uri, headers).await {
+            Ok(response) => response,
+            Err(error) => refusal::of_error(&error),
+        }
+    }
+
+    async fn ready(&self) -> Response<Body> {
+        match self.service.check().await {
+            Ok(()) => plain("ready"),
+            Err(error) => refusal::of_error(&error),
+        }
+    }
+
+    async fn download(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Outcome {
+        let query = SignedQuery::parse(uri.query().unwrap_or_default())?;
+        let record = self.service.follow_link(&query).await?;
+        let fresh_for = self.service.fresh_for(query.grant(), self.options.fresh_max);
+        let entity = Entity::new(&record.file, query.grant(), fresh_for, &self.options);
+        let size_bytes = record.file.content.size_bytes;
+        let range = match select(method, headers, &entity.validators(), size_bytes) {
+            Selected::NotModified => return Ok(entity.not_modified()),
+            Selected::Unsatisfiable => return Ok(refusal::unsatisfiable(size_bytes)),
+            Selected::Whole => None,
+            Selected::Part(range) => Some(range),
+        };
+        if method == Method::HEAD {
+            return Ok(entity.head(size_bytes));
+        }
+        let wanted = range.unwrap_or(crate::storage::ByteRange::whole(size_bytes));
+        let blob = self.service.open_content(&record, wanted).await?;
+        Ok(entity.content(Body::of(blob), range, size_bytes))
+    }
+}
+
+/// Refuses a request line or headers that are longer than any true link needs.
+fn refuse_too_long(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
+    let target = uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
+    let line = method.as_str().len() + target + " ".len() + " HTTP/1.1".len();
+    if line > REQUEST_LINE_BYTES_MAX {
+        return Some(refusal(ErrorCode::UriTooLong, "the request line is over 2 KiB"));
+    }
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + ": \r\n".len()
+    };
+    let bytes: usize = headers.iter().map(field).sum();
+    (headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX)
+        .then(|| refusal(ErrorCode::HeadersTooLarge, "the headers are over 16 KiB or 64 fields"))
+}

@@ -1,0 +1,94 @@
+//! The sidecar's connections: accepting, limits against slow peers, and draining.
+
+use std::{convert::Infallible, io, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{HEADERS_MAX, Sidecar};
+
+/// Longest a peer may take to send a request's head, and longest an idle connection is kept.
+const HEAD_READ_MAX: Duration = Duration::from_secs(30);
+/// How long to pause when the process has no descriptors left: closing connections frees some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The sidecar itself refuses request lines and headers over its limits with a proper answer; hyper's own
+/// limits, whose answers are bare, lie beyond.
+const HEAD_BYTES_MAX: usize = 72 * 1024;
+
+/// Answers connections until `shutdown`, then lets those under way finish for at most `drain_max`. A reader
+/// who takes nothing for `stall_max` is cut off.
+pub async fn serve(
+    sidecar: Sidecar,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    limits: ConnectionLimits,
+) {
+    let graceful = GracefulShutdown::new();
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_READ_MAX)
+        .max_headers(4 * HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                pause_after(&error).await;
+                continue;
+            }
+        };
+        let sidecar = sidecar.clone();
+        let answer = service_fn(move |request| {
+            let sidecar = sidecar.clone();
+            async move { Ok::<_, Infallible>(sidecar.answer(request).await) }
+        });
+        let io = TokioIo::new(Box::pin(guarded(stream, limits.stall_max)));
+        let connection = graceful.watch(server.serve_connection(io, answer));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke off");
+            }
+        });
+    }
+    drop(listener);
+    if timeout(limits.drain_max, graceful.shutdown()).await.is_err() {
+        tracing::warn!("downloads still under way were cut off");
+    }
+}
+
+/// How long connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Longest a reader may take nothing.
+    pub stall_max: Duration,
+    /// Longest that answers under way may go on after a shutdown has begun.
+    pub drain_max: Duration,
+}
+
+fn guarded(stream: TcpStream, stall_max: Duration) -> TimeoutStream<TcpStream> {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection without TCP_NODELAY");
+    }
+    let mut guarded = TimeoutStream::new(stream);
+    guarded.set_write_timeout(Some(stall_max));
+    guarded
+}
+
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "could not accept a connection");
+    sleep(ACCEPT_PAUSE).await;
+}

@@ -1,0 +1,307 @@
+//! Configuration: one tree, read from defaults, a TOML file, `FILES__*` variables and flags, each winning
+//! over the one before. Every mistake is reported at once, by name.
+
+mod reader;
+mod setting;
+mod sources;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::{
+    file::{
+        media_type::{FileTypes, MediaType},
+        purpose::{PurposePolicy, Purposes},
+    },
+    service::policy::{Policy, UploadLimits},
+    signing::{
+        TTL_MAX,
+        keys::{KeyRing, KeyRingError},
+    },
+    telemetry::LogFormat,
+};
+use reader::Reader;
+pub use reader::{ConfigMistakes, ShownSetting};
+pub use sources::Sources;
+
+/// Everything that can be configured.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the embedded default keeps its database, blobs, key and locks.
+    pub data_dir: PathBuf,
+    /// The gRPC listener.
+    pub grpc: GrpcConfig,
+    /// The HTTP listener.
+    pub http: HttpConfig,
+    /// The keys that sign links; `None`: the data directory's own.
+    pub signing_keys: Option<KeyRing>,
+    /// What is accepted, and how much of it.
+    pub policy: Policy,
+    /// Most bytes of small blobs kept in memory.
+    pub storage_cache_bytes: u64,
+    /// How often the sweeper looks for leftovers.
+    pub sweep_interval: Duration,
+    /// How long a shutdown lets running calls go on.
+    pub drain_timeout: Duration,
+    /// Whether a gRPC listener beyond loopback may go without authentication.
+    pub allow_unauthenticated: bool,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written.
+    pub log_level: String,
+    /// Every setting as it is in force, secrets redacted.
+    pub shown: Vec<ShownSetting>,
+}
+
+/// The gRPC listener.
+#[derive(Clone, Debug)]
+pub struct GrpcConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Bytes of one stream that may wait to be read.
+    pub stream_window_bytes: u32,
+    /// Bytes of a connection that may wait to be read.
+    pub connection_window_bytes: u32,
+    /// Most streams of a connection at once.
+    pub concurrent_streams_max: u32,
+}
+
+/// The HTTP listener.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What links begin with; `None`: `http://localhost` and the listener's port.
+    pub public_url: Option<Url>,
+    /// Origins whose scripts may read downloads.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Value of the Content-Security-Policy directive `frame-ancestors`.
+    pub frame_ancestors: String,
+    /// Value of `Cross-Origin-Resource-Policy`.
+    pub resource_policy: HeaderValue,
+    /// Longest a browser may keep content.
+    pub cache_max_age: Duration,
+    /// Longest a reader may take nothing.
+    pub stall_timeout: Duration,
+}
+
+impl Config {
+    /// Reads the tree; all mistakes come together.
+    pub fn load(sources: Sources) -> Result<Self, ConfigMistakes> {
+        let mut reader = Reader::new(sources)?;
+        let config = Self {
+            data_dir: reader.take("data_dir", PathBuf::from("./data")),
+            grpc: grpc(&mut reader),
+            http: http(&mut reader),
+            signing_keys: signing_keys(&mut reader),
+            policy: policy(&mut reader),
+            storage_cache_bytes: reader.take("storage.cache_bytes", ByteSize::mib(64)).as_u64(),
+            sweep_interval: seconds(&mut reader, "sweep.interval", 30),
+            drain_timeout: seconds(&mut reader, "shutdown.drain_timeout", 30),
+            allow_unauthenticated: reader.take("auth.allow_unauthenticated", false),
+            log_format: reader.take("log.format", LogFormat::Auto),
+            log_level: reader.take("log.level", "info".to_owned()),
+            shown: Vec::new(),
+        };
+        let shown = reader.finish()?;
+        Ok(Self { shown, ..config })
+    }
+}
+
+fn grpc(reader: &mut Reader) -> GrpcConfig {
+    let mut window = |key, default| {
+        let bytes: ByteSize = reader.take(key, default);
+        match u32::try_from(bytes.as_u64()) {
+            // 64 KiB is HTTP/2's own default (RFC 9113, section 6.9.2), 2^31 - 1 its limit.
+            Ok(bytes @ 0x1_0000..=0x7fff_ffff) => bytes,
+            _ => {
+                reader.refuse(key, "must be from 64 KiB to just under 2 GiB");
+                0x1_0000
+            }
+        }
+    };
+    GrpcConfig {
+        stream_window_bytes: window("grpc.stream_window_bytes", ByteSize::kib(512)),
+        connection_window_bytes: window("grpc.connection_window_bytes", ByteSize::mib(2)),
+        listen: reader.take("grpc.listen", SocketAddr::from(([127, 0, 0, 1], 50051))),
+        concurrent_streams_max: reader.take("grpc.concurrent_streams_max", 1024),
+    }
+}
+
+fn http(reader: &mut Reader) -> HttpConfig {
+    let public_url: Option<Url> = reader.take_optional("http.public_url");
+    if public_url.as_ref().is_some_and(|url| !is_public_base(url)) {
+        reader.refuse("http.public_url", "must be an http or https URL without query or fragment");
+    }
+    HttpConfig {
+        listen: reader.take("http.listen", SocketAddr::from(([127, 0, 0, 1], 9000))),
+        public_url,
+        cors_origins: reader.take_list("http.cors_origins"),
+        frame_ancestors: reader.take("http.frame_ancestors", "'none'".to_owned()),
+        resource_policy: reader
+            .take("http.resource_policy", HeaderValue::from_static("cross-origin")),
+        cache_max_age: seconds(reader, "http.cache_max_age", 3600),
+        stall_timeout: seconds(reader, "http.stall_timeout", 60),
+    }
+}
+
+fn is_public_base(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
+fn signing_keys(reader: &mut Reader) -> Option<KeyRing> {
+    let inline: Vec<SecretString> = reader.take_secrets("signing.keys");
+    let file: Option<PathBuf> = reader.take_optional("signing.keys_file");
+    let keys = match file {
+        None if inline.is_empty() => return None,
+        None => inline,
+        Some(_) if !inline.is_empty() => {
+            reader.refuse("signing.keys_file", "cannot be set together with signing.keys");
+            return None;
+        }
+        Some(path) => match std::fs::read_to_string(&path) {
+            Ok(text) => text.lines().map(|line| line.trim().to_owned().into()).collect(),
+            Err(error) => {
+                let problem = format!("cannot read {}: {error}", path.display());
+                reader.refuse("signing.keys_file", problem);
+                return None;
+            }
+        },
+    };
+    key_ring(&keys).map_err(|error| reader.refuse("signing.keys", error.to_string())).ok()
+}
+
+fn key_ring(keys: &[SecretString]) -> Result<KeyRing, KeyRingError> {
+    KeyRing::new(keys.iter().map(|key| key.expose_secret().as_bytes()))
+}
+
+fn policy(reader: &mut Reader) -> Policy {
+    let link_ttl_default = seconds(reader, "links.ttl_default", 600);
+    if !(Duration::from_secs(1)..=TTL_MAX).contains(&link_ttl_default) {
+        reader.refuse("links.ttl_default", "must be from 1 s to 7 days");
+    }
+    Policy {
+        types: file_types(reader),
+        purposes: purposes(reader),
+        file_bytes_max: reader.take("uploads.file_bytes_max", ByteSize::gib(5)).as_u64(),
+        link_ttl_default,
+        uploads: UploadLimits {
+            concurrent_max: reader.take("uploads.concurrent_max", 1024),
+            buffer_bytes_max: bytes(reader, "uploads.buffer_bytes_max", ByteSize::mib(16)),
+            idle_max: seconds(reader, "uploads.idle_timeout", 60),
+        },
+    }
+}
+
+/// `[types]`: more extensions, each with its MIME type.
+fn file_types(reader: &mut Reader) -> FileTypes {
+    let mut extra = BTreeMap::new();
+    for (extension, text) in reader.take_section("types") {
+        let key = format!("types.{extension}");
+        let extension = extension.trim_start_matches('.').to_lowercase();
+        match MediaType::parse(&text) {
+            Some(media_type) if !extension.is_empty() && !extension.contains('.') => {
+                extra.insert(extension, media_type);
+            }
+            _ => reader.refuse(&key, "must be an extension with its MIME type"),
+        }
+    }
+    FileTypes::extended(extra)
+}
+
+/// `[purposes.NAME]`: where there is any, these replace the built-in ones.
+fn purposes(reader: &mut Reader) -> Purposes {
+    let names = reader.subsections("purposes");
+    if names.is_empty() {
+        return Purposes::default();
+    }
+    let mut policies = BTreeMap::new();
+    for name in names {
+        let own: Option<ByteSize> =
+            reader.take_optional(&format!("purposes.{name}.file_bytes_max"));
+        let policy = PurposePolicy {
+            mime_types: reader.take_list(&format!("purposes.{name}.mime_types")),
+            file_bytes_max: own.map(|bytes| bytes.as_u64()),
+        };
+        policies.insert(name, policy);
+    }
+    Purposes::new(policies)
+}
+
+fn seconds(reader: &mut Reader, key: &str, default_s: u64) -> Duration {
+    let default = humantime::Duration::from(Duration::from_secs(default_s));
+    *reader.take(key, default)
+}
+
+fn bytes(reader: &mut Reader, key: &str, default: ByteSize) -> usize {
+    usize::try_from(reader.take(key, default).as_u64()).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigMistakes> {
+        Config::load(Sources {
+            file: Some(("files.toml".into(), file.to_owned())),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            flags: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn flags_win_over_variables_over_the_file_over_defaults() {
+        let mut sources = Sources {
+            file: Some(("f".into(), "data_dir = 'a'\n[grpc]\nlisten = '127.0.0.1:1'".into())),
+            variables: vec![("FILES__GRPC__LISTEN".into(), "127.0.0.1:2".into())],
+            flags: Vec::new(),
+        };
+        let config = Config::load(sources.clone()).expect("valid");
+        assert_eq!((config.data_dir, config.grpc.listen.port()), ("a".into(), 2));
+        assert_eq!(config.http.listen.port(), 9000);
+        sources.flags.push(("grpc.listen", "--grpc", "127.0.0.1:3".into()));
+        assert_eq!(Config::load(sources).expect("valid").grpc.listen.port(), 3);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_by_name() {
+        let file = "colour = 'red'\n[grpc]\nlisten = 'nowhere'\n[uploads]\nidle_timeout = 'soon'";
+        let mistakes = load(file, &[("FILES__HTTP__PORT", "1"), ("FILES__SIGNING__KEYS", "short")])
+            .expect_err("mistakes")
+            .to_string();
+        for name in ["colour", "grpc.listen", "uploads.idle_timeout", "http.port", "signing.keys"] {
+            assert!(mistakes.contains(name), "{name} in {mistakes}");
+        }
+        assert!(mistakes.contains("FILES__HTTP__PORT"));
+        assert!(!mistakes.contains("'short'"), "a secret shows in {mistakes}");
+    }
+
+    #[test]
+    fn types_and_purposes_extend_the_tables() {
+        let file = "[types]\n'.ipynb' = 'application/x-ipynb+json'\n[purposes.notes]\n\
+                    file_bytes_max = '1 MiB'\n[purposes.empty]";
+        let policy = load(file, &[]).expect("valid").policy;
+        assert!(policy.types.iter().any(|(extension, _)| extension == "ipynb"));
+        assert_eq!(policy.file_bytes_max("notes"), 1024 * 1024);
+        assert_eq!(policy.purposes.iter().count(), 2);
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let key = "0123456789abcdef0123456789abcdef";
+        let config = load("", &[("FILES__SIGNING__KEYS", key)]).expect("valid");
+        assert!(config.signing_keys.is_some());
+        let debug = format!("{config:?}");
+        assert!(!debug.contains(key), "{debug}");
+    }
+}

@@ -1,0 +1,333 @@
+//! The server: binds, wires, runs both listeners and drains. The only place that knows every type.
+
+mod data_dir;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use http::HeaderValue;
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
+use url::Url;
+
+use crate::{
+    api::{
+        grpc::{
+            GrpcApi,
+            server::{self as grpc, GrpcLimits},
+        },
+        http::{
+            ContentPolicies, Sidecar, SidecarOptions,
+            serve::{self as http_server, ConnectionLimits},
+        },
+    },
+    clock::{Clock, SystemClock},
+    config::{Config, HttpConfig},
+    metadata::{
+        FileRepository,
+        cached::CachedRepository,
+        open::{DatabaseTarget, open_repository},
+    },
+    service::{Dependencies, FileService},
+    signing::{UrlSigner, keys::KeyRing},
+    storage::{
+        Storage,
+        open::{StorageTarget, open_storage},
+    },
+    sweep::Sweeper,
+};
+use data_dir::DataDir;
+
+/// Records kept at hand where one process alone changes them.
+const RECORDS_CACHED_MAX: usize = 32 * 1024;
+/// How long cut-off calls get to be answered.
+const CUT_GRACE: Duration = Duration::from_secs(5);
+
+/// Which listeners a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Both.
+    All,
+    /// The gRPC service alone.
+    Grpc,
+    /// The HTTP download sidecar alone.
+    Http,
+}
+
+impl Role {
+    const fn runs_grpc(self) -> bool {
+        matches!(self, Self::All | Self::Grpc)
+    }
+
+    const fn runs_http(self) -> bool {
+        matches!(self, Self::All | Self::Http)
+    }
+}
+
+/// A server that accepts connections.
+#[derive(Debug)]
+pub struct Server {
+    /// Where the gRPC service listens.
+    pub grpc: Option<SocketAddr>,
+    /// Where the HTTP sidecar listens.
+    pub http: Option<SocketAddr>,
+    /// What it serves.
+    pub service: Arc<FileService>,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// Opens the data directory, binds the listeners of `role` and begins to answer.
+    pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
+        Self::start_at(config, role, Arc::new(SystemClock)).await
+    }
+
+    /// The same at the time that `clock` shows.
+    pub async fn start_at(
+        config: Config,
+        role: Role,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        refuse_open_door(&config, role)?;
+        let data = DataDir::open(&config.data_dir, role).await?;
+        let stores = Stores::open(&config, role, &data, &clock).await?;
+        let grpc = bind(role.runs_grpc(), config.grpc.listen).await?;
+        let http = bind(role.runs_http(), config.http.listen).await?;
+        let public_url = public_url(&config.http, http.as_ref())?;
+        let signer = UrlSigner::new(signing_keys(&config, &data).await?, &public_url);
+        let dependencies = Dependencies {
+            repository: Arc::clone(&stores.repository),
+            storage: Arc::clone(&stores.storage),
+            signer: Arc::new(signer),
+            clock,
+        };
+        let service = Arc::new(FileService::new(dependencies, config.policy.clone()));
+        let shutdown = CancellationToken::new();
+        let (grpc_address, http_address) = (address(grpc.as_ref())?, address(http.as_ref())?);
+        let parts = Parts {
+            grpc,
+            http,
+            service: Arc::clone(&service),
+            stores,
+            _data: data,
+        };
+        tracing::info!(
+            grpc = grpc_address.map(tracing::field::display),
+            http = http_address.map(tracing::field::display),
+            public_url = %public_url,
+            data_dir = %config.data_dir.display(),
+            "serving"
+        );
+        Ok(Self {
+            grpc: grpc_address,
+            http: http_address,
+            service,
+            running: tokio::spawn(run(parts, config, shutdown.clone())),
+            shutdown,
+        })
+    }
+
+    /// Begins to drain.
+    pub fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until the server has ended: after [`Server::shut_down`], or with an error of its own.
+    pub async fn wait(self) -> anyhow::Result<()> {
+        self.running.await?
+    }
+}
+
+/// What a running server holds.
+struct Parts {
+    grpc: Option<TcpListener>,
+    http: Option<TcpListener>,
+    service: Arc<FileService>,
+    stores: Stores,
+    /// Its locks end with the server.
+    _data: DataDir,
+}
+
+/// Where records and bytes are kept.
+struct Stores {
+    repository: Arc<dyn FileRepository>,
+    storage: Arc<dyn Storage>,
+}
+
+impl Stores {
+    async fn open(
+        config: &Config,
+        role: Role,
+        data: &DataDir,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let database = DatabaseTarget::Sqlite(data.database());
+        let mut repository = open_repository(database, Arc::clone(clock))
+            .await
+            .context("cannot open the database")?;
+        if role == Role::All {
+            repository = Arc::new(CachedRepository::new(repository, RECORDS_CACHED_MAX));
+        }
+        let target = StorageTarget::Local {
+            root: data.blobs(),
+            cache_bytes: config.storage_cache_bytes,
+        };
+        let storage = open_storage(target).await.context("cannot open the storage")?;
+        Ok(Self {
+            repository,
+            storage,
+        })
+    }
+
+    /// Returns once one of them has failed for good.
+    async fn failed(&self) {
+        let (repository, storage) = (self.repository.failed(), self.storage.failed());
+        tokio::select! {
+            () = repository.cancelled() => {}
+            () = storage.cancelled() => {}
+        }
+    }
+}
+
+/// Runs until `shutdown`, then drains; ends with an error at once where a store has failed for good.
+async fn run(parts: Parts, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let Parts {
+        grpc,
+        http,
+        service,
+        stores,
+        _data,
+    } = parts;
+    // Listeners stop accepting only after probes have been told.
+    let stop = CancellationToken::new();
+    let health = HealthReporter::new();
+    grpc::report_serving(&health, true).await;
+    let sweeping = grpc.is_some().then(|| sweep(&stores, config.sweep_interval, &stop));
+    let mut listeners = tokio::task::JoinSet::new();
+    if let Some(listener) = grpc {
+        let (api, limits) = (GrpcApi::new(Arc::clone(&service)), grpc_limits(&config));
+        let serving = grpc::serve(api, health.clone(), listener, limits, stop.clone());
+        listeners.spawn(serving);
+    }
+    if let Some(listener) = http {
+        let sidecar = Sidecar::new(Arc::clone(&service), sidecar_options(&config.http)?);
+        let limits = connection_limits(&config);
+        let serving = http_server::serve(sidecar, listener, stop.clone(), limits);
+        listeners.spawn(async move {
+            serving.await;
+            Ok(())
+        });
+    }
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = stores.failed() => bail!("a store failed; restart to recover from what is durable"),
+        Some(ended) = listeners.join_next() => {
+            ended?.context("a listener failed")?;
+            bail!("a listener ended");
+        }
+    }
+    tracing::info!(drain_timeout = ?config.drain_timeout, "shutting down");
+    service.begin_shutdown();
+    grpc::report_serving(&health, false).await;
+    stop.cancel();
+    let ended = async { while listeners.join_next().await.is_some() {} };
+    tokio::pin!(ended);
+    if timeout(config.drain_timeout, &mut ended).await.is_err() {
+        tracing::warn!("calls still under way are cut off");
+        service.cut_uploads().await;
+        // Whoever does not read the answer now never will.
+        let _ = timeout(CUT_GRACE, ended).await;
+    }
+    service.cut_uploads().await;
+    if let Some(sweeping) = sweeping {
+        sweeping.await?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn sweep(stores: &Stores, interval: Duration, stop: &CancellationToken) -> JoinHandle<()> {
+    let sweeper = Sweeper::new(Arc::clone(&stores.repository), Arc::clone(&stores.storage));
+    let stop = stop.clone();
+    tokio::spawn(async move { sweeper.run(interval, stop).await })
+}
+
+/// A gRPC listener that anybody on the network could use is opened only on purpose.
+fn refuse_open_door(config: &Config, role: Role) -> anyhow::Result<()> {
+    let listen = config.grpc.listen;
+    if role.runs_grpc() && !listen.ip().is_loopback() && !config.allow_unauthenticated {
+        bail!(
+            "refusing to listen on {listen} without authentication: anybody who reaches it could read and \
+             delete every file; listen on 127.0.0.1, or pass --allow-unauthenticated where the network \
+             itself keeps strangers out"
+        );
+    }
+    Ok(())
+}
+
+async fn bind(wanted: bool, listen: SocketAddr) -> anyhow::Result<Option<TcpListener>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind(listen).await;
+    Ok(Some(listener.with_context(|| format!("cannot listen on {listen}"))?))
+}
+
+fn address(listener: Option<&TcpListener>) -> anyhow::Result<Option<SocketAddr>> {
+    Ok(listener.map(TcpListener::local_addr).transpose()?)
+}
+
+/// What links begin with: as configured, else this machine's name for itself and the HTTP listener's port.
+fn public_url(http: &HttpConfig, listener: Option<&TcpListener>) -> anyhow::Result<Url> {
+    if let Some(url) = &http.public_url {
+        return Ok(url.clone());
+    }
+    let port = address(listener)?.unwrap_or(http.listen).port();
+    Ok(Url::parse(&format!("http://localhost:{port}"))?)
+}
+
+async fn signing_keys(config: &Config, data: &DataDir) -> anyhow::Result<KeyRing> {
+    match &config.signing_keys {
+        Some(keys) => Ok(keys.clone()),
+        None => data.signing_key().await,
+    }
+}
+
+fn grpc_limits(config: &Config) -> GrpcLimits {
+    GrpcLimits {
+        stream_window_bytes: config.grpc.stream_window_bytes,
+        connection_window_bytes: config.grpc.connection_window_bytes,
+        concurrent_streams_max: config.grpc.concurrent_streams_max,
+    }
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        stall_max: config.http.stall_timeout,
+        drain_max: config.drain_timeout,
+    }
+}
+
+fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOptions> {
+    let frame_ancestors = &http.frame_ancestors;
+    let policy = |directives: &str| {
+        let text = format!("default-src 'none'; {directives}frame-ancestors {frame_ancestors}");
+        HeaderValue::from_str(&text).context("http.frame_ancestors is not a header's value")
+    };
+    Ok(SidecarOptions {
+        cors_origins: http.cors_origins.clone(),
+        resource_policy: http.resource_policy.clone(),
+        policies: ContentPolicies {
+            pdf: policy("")?,
+            other: policy("sandbox; ")?,
+        },
+        fresh_max: http.cache_max_age,
+    })
+}

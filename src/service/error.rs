@@ -1,0 +1,113 @@
+//! What a use case can fail with: the errors of everything below it, and its own.
+
+use crate::{
+    error::{ErrorCode, FieldError},
+    metadata::MetadataError,
+    signing::LinkError,
+    storage::StorageError,
+    upload::UploadError,
+};
+
+/// What use cases return.
+pub type Result<T> = std::result::Result<T, ServiceError>;
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A field of the request cannot be accepted.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// The content is refused.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The database failed or refused.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The link is refused.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Missing, deleted, expired, or another user's file: they look alike.
+    #[error("no such file")]
+    FileNotFound,
+    /// The stream ended without finish.
+    #[error("the upload ended without finish; nothing of it is kept")]
+    UploadIncomplete,
+    /// The upload does not begin where the durable bytes end.
+    #[error("offset: only {persisted_size_bytes} bytes of this upload are durable")]
+    OffsetMismatch {
+        /// How many bytes are durable.
+        persisted_size_bytes: u64,
+    },
+    /// The sender let too much time pass.
+    #[error("no data came for {idle_s} s; the upload is given up")]
+    UploadStalled {
+        /// The time without data, in seconds.
+        idle_s: u64,
+    },
+    /// As many uploads are running as may.
+    #[error("too many uploads at once; try again shortly")]
+    Overloaded,
+    /// The process is about to end.
+    #[error("the server is shutting down; try again")]
+    ShuttingDown,
+    /// The contract has it, this version does not.
+    #[error("{0} is not available in this version")]
+    Unimplemented(&'static str),
+    /// The operating system failed us.
+    #[error("the operating system gave no randomness")]
+    Randomness(#[from] getrandom::Error),
+    /// A task of ours ended before its work did.
+    #[error("a task ended early")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl ServiceError {
+    /// The row of the error table.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Field(error) => error.code(),
+            Self::Upload(error) => error.code(),
+            Self::Storage(error) => error.code(),
+            Self::Metadata(error) => error.code(),
+            Self::Link(error) => error.code(),
+            Self::FileNotFound => ErrorCode::FileNotFound,
+            Self::UploadIncomplete => ErrorCode::UploadIncomplete,
+            Self::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
+            Self::UploadStalled { .. } => ErrorCode::UploadStalled,
+            Self::Overloaded => ErrorCode::Overloaded,
+            Self::ShuttingDown => ErrorCode::ShuttingDown,
+            Self::Unimplemented(_) => ErrorCode::Unimplemented,
+            Self::Randomness(_) | Self::Task(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// The field at fault, where one is, and what is wrong with it.
+    pub fn field(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Field(error) | Self::Upload(UploadError::TypeContradicted(error)) => {
+                Some((error.field, error.problem.clone()))
+            }
+            Self::Upload(error @ UploadError::SizeMismatch { .. }) => {
+                Some(("size_bytes", error.to_string()))
+            }
+            Self::Upload(error @ UploadError::ChecksumMismatch { .. }) => {
+                Some(("sha256", error.to_string()))
+            }
+            _ => None,
+        }
+    }
+
+    /// How many bytes of the upload are durable, where the answer says so.
+    pub const fn persisted_size_bytes(&self) -> Option<u64> {
+        match self {
+            Self::UploadIncomplete => Some(0),
+            Self::OffsetMismatch {
+                persisted_size_bytes,
+            } => Some(*persisted_size_bytes),
+            _ => None,
+        }
+    }
+}

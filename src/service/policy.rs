@@ -1,0 +1,95 @@
+//! What a deployment accepts, and how much of it at once.
+
+use std::time::Duration;
+
+use crate::{
+    error::FieldError,
+    file::{
+        media_type::{FileTypes, MediaType},
+        name::FileName,
+        purpose::{Purpose, PurposePolicy, Purposes},
+    },
+};
+
+/// Most bytes in one data message of an upload.
+pub const CHUNK_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// What a deployment accepts.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The accepted types.
+    pub types: FileTypes,
+    /// The accepted purposes.
+    pub purposes: Purposes,
+    /// Most bytes in one file.
+    pub file_bytes_max: u64,
+    /// Life of a link whose request names none.
+    pub link_ttl_default: Duration,
+    /// How many uploads, and how much of them, at once.
+    pub uploads: UploadLimits,
+}
+
+/// How many uploads, and how much of them, at once.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadLimits {
+    /// Most uploads under way; more are OVERLOADED.
+    pub concurrent_max: usize,
+    /// Most bytes on their way from callers to storage, over all uploads.
+    pub buffer_bytes_max: usize,
+    /// Longest time without a message from the caller.
+    pub idle_max: Duration,
+}
+
+impl UploadLimits {
+    /// How long an upload stays its owner's without being renewed. It is renewed at half time and as the
+    /// content ends, so this outlasts the longest silence and a slow last sync of the disk.
+    pub fn lease(&self) -> Duration {
+        self.idle_max * 2 + Duration::from_secs(120)
+    }
+
+    /// One permit a byte; a message of the largest size always fits.
+    pub(super) fn buffer_permits(&self) -> usize {
+        self.buffer_bytes_max
+            .clamp(CHUNK_BYTES_MAX, tokio::sync::Semaphore::MAX_PERMITS)
+    }
+}
+
+impl Policy {
+    /// Reads a purpose and a name together: the type they come to, and the most bytes such a file may have.
+    pub fn admit(&self, purpose: &str, name: &FileName) -> Result<Admitted, FieldError> {
+        let (purpose, policy) = self.purposes.parse(purpose)?;
+        let media_type = self.types.decide(name)?;
+        if !accepts(policy, &media_type) {
+            let problem = format!(
+                "files of type {} are not accepted for the purpose {}",
+                media_type.as_str(),
+                purpose.as_str()
+            );
+            return Err(FieldError::unsupported("filename", problem));
+        }
+        Ok(Admitted {
+            purpose,
+            media_type,
+        })
+    }
+
+    /// Most bytes in a file of this purpose.
+    pub fn file_bytes_max(&self, purpose: &str) -> u64 {
+        let own = self.purposes.iter().find(|(name, _)| *name == purpose);
+        own.and_then(|(_, policy)| policy.file_bytes_max)
+            .map_or(self.file_bytes_max, |own| own.min(self.file_bytes_max))
+    }
+}
+
+/// A purpose and a type that go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// What the file is for.
+    pub purpose: Purpose,
+    /// Its type.
+    pub media_type: MediaType,
+}
+
+fn accepts(policy: &PurposePolicy, media_type: &MediaType) -> bool {
+    policy.mime_types.is_empty() || policy.mime_types.iter().any(|it| it == media_type.as_str())
+}
