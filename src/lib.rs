@@ -2,6 +2,8 @@
 #![allow(missing_docs)]
 pub mod api;
 pub mod blob;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -134,12 +134,12 @@ impl Server {
         })
     }
 
-    /// Begins to drain.
-    pub fn shut_down(&self) {
-        self.shutdown.cancel();
+    /// Cancelling it begins the drain.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.shutdown.clone()
     }
 
-    /// Waits until the server has ended: after [`Server::shut_down`], or with an error of its own.
+    /// Waits until the server has ended: after its [`Server::shutdown_token`] was cancelled, or with an error of its own.
     pub async fn wait(self) -> anyhow::Result<()> {
         self.running.await?
     }

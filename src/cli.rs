@@ -1,0 +1,91 @@
+//! The command line: one file a command. Standard output holds results alone, for people on a terminal and
+//! as JSON elsewhere; everything else goes to standard error.
+
+mod complete;
+mod config;
+mod connection;
+mod delete;
+mod download;
+mod exit;
+mod get;
+mod list;
+mod output;
+mod progress;
+mod revoke;
+mod serve;
+mod types;
+mod upload;
+mod url;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+/// The file service for AI-assistant platforms.
+///
+/// Exit codes: 0 success; 1 a failure of this program or the server; 2 a mistake in the command line or the
+/// configuration; 3 no such file; 4 refused by the server; 5 the server cannot be reached or is busy: try
+/// again.
+#[derive(Debug, Parser)]
+#[command(name = "files", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Upload(upload::Upload),
+    Url(url::SignUrl),
+    Revoke(revoke::Revoke),
+    Get(get::Get),
+    List(list::List),
+    Download(download::Download),
+    Delete(delete::Delete),
+    Types(types::Types),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    Completions(complete::Completions),
+    Man(complete::Man),
+}
+
+impl Cli {
+    /// Runs the command and tells how it went.
+    pub fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
+            Command::Config(command) => command.run(),
+            other => runtime().and_then(|runtime| runtime.block_on(other.run())),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => exit::report(&error),
+        }
+    }
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Serve(command) => command.run().await,
+            Self::Upload(command) => command.run().await,
+            Self::Url(command) => command.run().await,
+            Self::Revoke(command) => command.run().await,
+            Self::Get(command) => command.run().await,
+            Self::List(command) => command.run().await,
+            Self::Download(command) => command.run().await,
+            Self::Delete(command) => command.run().await,
+            Self::Types(command) => command.run().await,
+            Self::Config(command) => command.run(),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Builder::new_multi_thread().enable_all().build()?)
+}

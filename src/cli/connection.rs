@@ -1,0 +1,34 @@
+//! Which server, and on whose behalf.
+
+use clap::Args;
+
+use crate::client::{Client, Result};
+
+/// Options of every command that talks to a server.
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// The server's gRPC address
+    #[arg(long, env = "FILES_SERVER", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    server: String,
+}
+
+impl Connection {
+    pub(super) async fn open(&self) -> Result<Client> {
+        Client::connect(&self.server).await
+    }
+}
+
+/// Options of every command about one file.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The file's id
+    #[arg(value_name = "ID")]
+    pub(super) file_id: String,
+
+    /// The user on whose behalf to ask: another user's file is not found. Without it, the id alone decides
+    #[arg(long, env = "FILES_USER", value_name = "USER", default_value = "", hide_default_value = true)]
+    pub(super) user: String,
+
+    #[command(flatten)]
+    pub(super) connection: Connection,
+}

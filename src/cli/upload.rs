@@ -1,0 +1,119 @@
+//! `files upload`.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use uuid::Uuid;
+
+use super::{connection::Connection, exit::Usage, output::Output, progress};
+use crate::client::{Client, Content, NewFile};
+
+/// Upload files, one after the other, and write what became of each
+///
+/// Stops at the first that fails. Every file is hashed on the way and checked by the server; what is written
+/// here is durable there.
+#[derive(Debug, Args)]
+pub(super) struct Upload {
+    /// The files; - is standard input, which needs --name
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The owner
+    #[arg(long, env = "FILES_USER", value_name = "USER")]
+    user: String,
+
+    /// What the files are for, such as assistants; `files types` lists what there is
+    #[arg(long, value_name = "PURPOSE")]
+    purpose: String,
+
+    /// Store a single file under this name instead of its own
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// UUID that makes running the same command again safe: it returns the first run's file
+    #[arg(long, value_name = "UUID")]
+    upload_id: Option<Uuid>,
+
+    /// Life of the files, such as 12h or 30d; without it they are kept until they are deleted
+    #[arg(long, value_name = "SPAN")]
+    ttl: Option<humantime::Duration>,
+
+    /// A label of your own; can be given more than once
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+
+    #[command(flatten)]
+    output: Output,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+impl Upload {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let single = self.name.is_some() || self.upload_id.is_some();
+        if single && self.files.len() > 1 {
+            let problem = "--name and --upload-id go with a single file";
+            return Err(Usage(problem.to_owned()).into());
+        }
+        let client = self.connection.open().await?;
+        for path in &self.files {
+            self.upload_one(&client, path).await?;
+        }
+        Ok(())
+    }
+
+    async fn upload_one(&self, client: &Client, path: &Path) -> anyhow::Result<()> {
+        let (content, size_bytes) = open(path)?;
+        let filename = self.filename(path)?;
+        let bar = progress::bar(&filename, size_bytes.unwrap_or(0));
+        let shown = bar.clone();
+        let file = NewFile {
+            user_id: self.user.clone(),
+            purpose: self.purpose.clone(),
+            filename,
+            size_bytes,
+            upload_id: self.upload_id.unwrap_or_else(Uuid::new_v4).to_string(),
+            labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+            ttl: self.ttl.map(Duration::from),
+        };
+        let uploaded = client.upload(file, content, move |sent| shown.set_position(sent)).await;
+        bar.finish_and_clear();
+        let uploaded = uploaded.with_context(|| path.display().to_string())?;
+        Ok(self.output.write_file(&uploaded)?)
+    }
+
+    fn filename(&self, path: &Path) -> anyhow::Result<String> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        let name = path.file_name().filter(|_| path != Path::new("-"));
+        match name.map(|name| name.to_str()) {
+            Some(Some(name)) => Ok(name.to_owned()),
+            Some(None) => Err(Usage(format!("{}: the name is not UTF-8", path.display())).into()),
+            None => Err(Usage("standard input needs --name".to_owned()).into()),
+        }
+    }
+}
+
+/// The content, and its length where it is a file's.
+fn open(path: &Path) -> anyhow::Result<(Content, Option<u64>)> {
+    if path == Path::new("-") {
+        return Ok((Content::new(std::io::stdin()), None));
+    }
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let metadata = file.metadata()?;
+    let size = metadata.is_file().then_some(metadata.len());
+    Ok((Content::new(file), size))
+}
