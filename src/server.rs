@@ -326,6 +326,7 @@ fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOptions> {
         resource_policy: http.resource_policy.clone(),
         policies: ContentPolicies {
             pdf: policy("")?,
+            media: policy("media-src 'self'; sandbox; ")?,
             other: policy("sandbox; ")?,
         },
         fresh_max: http.cache_max_age,

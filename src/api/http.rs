@@ -36,7 +36,7 @@ pub struct SidecarOptions {
     pub cors_origins: Vec<HeaderValue>,
     /// The value of `Cross-Origin-Resource-Policy`.
     pub resource_policy: HeaderValue,
-    /// Content-Security-Policy of PDFs, whose viewer a sandbox breaks, and of everything else.
+    /// The Content-Security-Policy of each kind of content.
     pub policies: ContentPolicies,
     /// Longest a browser may keep content.
     pub fresh_max: Duration,
@@ -45,10 +45,23 @@ pub struct SidecarOptions {
 /// The Content-Security-Policy of answers.
 #[derive(Clone, Debug)]
 pub struct ContentPolicies {
-    /// For PDFs.
+    /// For PDFs, whose viewer a sandbox breaks.
     pub pdf: HeaderValue,
+    /// For audio and video, whose player loads the same URL again as its source.
+    pub media: HeaderValue,
     /// For everything else.
     pub other: HeaderValue,
+}
+
+impl ContentPolicies {
+    /// The policy of a MIME type.
+    fn of(&self, media_type: &str) -> &HeaderValue {
+        match media_type.split('/').next() {
+            _ if media_type == "application/pdf" => &self.pdf,
+            Some("audio" | "video") => &self.media,
+            _ => &self.other,
+        }
+    }
 }
 
 /// Answers downloads over the use cases.
@@ -74,7 +87,8 @@ impl Sidecar {
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
         let id = RequestId::of(request.headers());
         let span = id.span("http", request.uri().path());
-        let mut response = self.route(&request).instrument(span).await;
+        let mut response = self.route(&request).instrument(span.clone()).await;
+        tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
         cors::allow_origin(&self.options.cors_origins, request.headers(), response.headers_mut());
         response.headers_mut().insert(RequestId::HEADER, id.into_value());
         response

@@ -45,9 +45,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let id = RequestId::of(request.headers());
         let span = id.span("grpc", request.uri().path());
-        let call = self.inner.call(request).instrument(span);
+        let call = self.inner.call(request).instrument(span.clone());
         Box::pin(async move {
             let mut response = call.await?;
+            // Refusals carry their status here; a good stream ends with it, long after this.
+            let status = response.headers().get("grpc-status").and_then(|it| it.to_str().ok());
+            tracing::debug!(parent: &span, grpc_status = status.unwrap_or("0"), "answered");
             response.headers_mut().insert(RequestId::HEADER, id.into_value());
             Ok(response)
         })

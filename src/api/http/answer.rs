@@ -71,10 +71,7 @@ impl Entity {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         headers.insert("cross-origin-resource-policy", options.resource_policy.clone());
-        let policy = match file.media_type.as_str() {
-            "application/pdf" => &options.policies.pdf,
-            _ => &options.policies.other,
-        };
+        let policy = options.policies.of(file.media_type.as_str());
         headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
         Self {
             headers,

@@ -1,0 +1,18 @@
+//! What every storage backend and every database promises: one line enrols another one.
+
+/// Makes each promise a test of one backend.
+macro_rules! promises {
+    ($backend:ident: $($promise:ident),+ $(,)?) => {
+        mod $backend {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() -> super::Result {
+                    super::$promise(super::$backend()?).await
+                }
+            )+
+        }
+    };
+}
+
+mod metadata;
+mod storage;

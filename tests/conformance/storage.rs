@@ -1,0 +1,258 @@
+//! The promises of a storage backend.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use files::{
+    blob::BlobKey,
+    storage::{
+        BlobEntry, ByteRange, LIST_PAGE, Storage, StorageError, local::LocalStorage,
+        memory::MemoryStorage,
+    },
+};
+use futures_util::TryStreamExt;
+use tempfile::TempDir;
+
+type Result<T = ()> = anyhow::Result<T>;
+
+/// A backend under test, and what must live as long as it.
+struct Backend {
+    storage: Arc<dyn Storage>,
+    /// Counts whatever an unfinished writer left behind.
+    leftovers: Box<dyn Fn() -> usize + Send + Sync>,
+    _directory: Option<TempDir>,
+}
+
+fn memory() -> Result<Backend> {
+    Ok(Backend {
+        storage: Arc::new(MemoryStorage::default()),
+        leftovers: Box::new(|| 0),
+        _directory: None,
+    })
+}
+
+fn local() -> Result<Backend> {
+    let directory = tempfile::tempdir()?;
+    let root = directory.path().join("blobs");
+    let storage = LocalStorage::open(&root, 1024 * 1024)?;
+    let staging = root.join("staging");
+    Ok(Backend {
+        storage: Arc::new(storage),
+        leftovers: Box::new(move || staging.read_dir().map_or(0, Iterator::count)),
+        _directory: Some(directory),
+    })
+}
+
+macro_rules! conforms {
+    ($backend:ident) => {
+        promises! { $backend:
+            nothing_is_visible_before_commit,
+            an_aborted_blob_leaves_nothing,
+            a_dropped_writer_leaves_nothing_that_delete_does_not_remove,
+            deleting_an_absent_blob_succeeds,
+            a_deleted_blob_is_missing,
+            every_kind_of_range_reads_back,
+            an_empty_blob_is_a_blob,
+            a_key_is_never_used_twice,
+            writers_of_different_keys_do_not_meet,
+            many_tiny_chunks_are_one_blob,
+            listing_has_no_gaps,
+            an_open_reader_outlives_a_delete,
+        }
+    };
+}
+
+conforms!(memory);
+conforms!(local);
+
+/// Sizes around every border at which a backend may change its ways.
+const SIZES: [usize; 7] = [1, 4096, 32 * 1024, 32 * 1024 + 1, 256 * 1024, 1024 * 1024, 9_000_001];
+
+fn content(size: usize) -> Bytes {
+    (0..size).map(|n| (n % 251) as u8).collect()
+}
+
+async fn write(backend: &Backend, key: &BlobKey, content: &Bytes) -> Result {
+    let mut writer = backend.storage.create(key).await?;
+    for start in (0..content.len()).step_by(256 * 1024) {
+        let end = content.len().min(start + 256 * 1024);
+        writer.write(vec![content.slice(start..end)]).await?;
+    }
+    Ok(writer.commit().await?)
+}
+
+async fn read(backend: &Backend, key: &BlobKey, range: ByteRange) -> Result<Vec<u8>> {
+    let stream = backend.storage.open(key, range).await?.into_stream(100_000);
+    let pieces: Vec<Bytes> = stream.try_collect().await?;
+    assert!(pieces.iter().all(|piece| piece.len() <= 100_000));
+    Ok(pieces.concat())
+}
+
+async fn list_all(backend: &Backend) -> Result<Vec<BlobEntry>> {
+    let mut all: Vec<BlobEntry> = Vec::new();
+    loop {
+        let after = all.last().map(|entry| entry.key);
+        let page = backend.storage.list(after.as_ref()).await?;
+        assert!(page.len() <= LIST_PAGE);
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+async fn is_missing(backend: &Backend, key: &BlobKey) -> bool {
+    let opened = backend.storage.open(key, ByteRange::whole(0)).await;
+    matches!(opened, Err(StorageError::Missing(_)))
+}
+
+async fn nothing_is_visible_before_commit(backend: Backend) -> Result {
+    for size in SIZES {
+        let key = BlobKey::random()?;
+        let mut writer = backend.storage.create(&key).await?;
+        writer.write(vec![content(size)]).await?;
+        assert!(is_missing(&backend, &key).await);
+        assert_eq!(list_all(&backend).await?, []);
+        writer.commit().await?;
+        assert_eq!(read(&backend, &key, ByteRange::whole(size as u64)).await?, content(size));
+        assert_eq!((backend.leftovers)(), 0);
+        backend.storage.delete(&key).await?;
+    }
+    Ok(())
+}
+
+async fn an_aborted_blob_leaves_nothing(backend: Backend) -> Result {
+    for size in SIZES {
+        let key = BlobKey::random()?;
+        let mut writer = backend.storage.create(&key).await?;
+        writer.write(vec![content(size)]).await?;
+        writer.abort().await?;
+        assert!(is_missing(&backend, &key).await);
+        assert_eq!((backend.leftovers)(), 0);
+    }
+    Ok(())
+}
+
+async fn a_dropped_writer_leaves_nothing_that_delete_does_not_remove(backend: Backend) -> Result {
+    for size in SIZES {
+        let key = BlobKey::random()?;
+        let mut writer = backend.storage.create(&key).await?;
+        writer.write(vec![content(size)]).await?;
+        drop(writer);
+        assert!(is_missing(&backend, &key).await);
+        backend.storage.delete(&key).await?;
+        assert_eq!((backend.leftovers)(), 0);
+    }
+    Ok(())
+}
+
+async fn deleting_an_absent_blob_succeeds(backend: Backend) -> Result {
+    Ok(backend.storage.delete(&BlobKey::random()?).await?)
+}
+
+async fn a_deleted_blob_is_missing(backend: Backend) -> Result {
+    for size in SIZES {
+        let key = BlobKey::random()?;
+        write(&backend, &key, &content(size)).await?;
+        read(&backend, &key, ByteRange::whole(size as u64)).await?;
+        backend.storage.delete(&key).await?;
+        assert!(is_missing(&backend, &key).await, "{size}");
+        backend.storage.delete(&key).await?;
+    }
+    assert_eq!(list_all(&backend).await?, []);
+    Ok(())
+}
+
+async fn every_kind_of_range_reads_back(backend: Backend) -> Result {
+    for size in SIZES {
+        let (key, whole) = (BlobKey::random()?, content(size));
+        write(&backend, &key, &whole).await?;
+        let size = size as u64;
+        for (offset, len) in [(0, size), (0, 1), (size - 1, 1), (size / 2, size / 3), (size, 0)] {
+            let expected = &whole[offset as usize..(offset + len) as usize];
+            let range = ByteRange { offset, len };
+            assert_eq!(read(&backend, &key, range).await?, expected, "{range:?} of {size}");
+        }
+        for (offset, len) in [(0, size + 1), (size, 1), (1, size), (u64::MAX, 1)] {
+            let opened = backend.storage.open(&key, ByteRange { offset, len }).await;
+            assert!(matches!(opened, Err(StorageError::Truncated(_))), "{offset}, {len}");
+        }
+    }
+    Ok(())
+}
+
+async fn an_empty_blob_is_a_blob(backend: Backend) -> Result {
+    let key = BlobKey::random()?;
+    backend.storage.create(&key).await?.commit().await?;
+    assert_eq!(read(&backend, &key, ByteRange::whole(0)).await?, b"");
+    assert_eq!(list_all(&backend).await?, [BlobEntry { key, size_bytes: 0 }]);
+    Ok(())
+}
+
+async fn a_key_is_never_used_twice(backend: Backend) -> Result {
+    for size in [10, 100_000] {
+        let key = BlobKey::random()?;
+        write(&backend, &key, &content(size)).await?;
+        let again = write(&backend, &key, &Bytes::from(vec![7; size])).await;
+        let error = again.expect_err("the key is taken").downcast::<StorageError>()?;
+        assert!(matches!(error, StorageError::Exists(_)), "{error}");
+        assert_eq!(read(&backend, &key, ByteRange::whole(size as u64)).await?, content(size));
+    }
+    Ok(())
+}
+
+async fn writers_of_different_keys_do_not_meet(backend: Backend) -> Result {
+    let backend = Arc::new(backend);
+    let writes = (0..16).map(|n| {
+        let backend = Arc::clone(&backend);
+        tokio::spawn(async move {
+            let (key, content) = (BlobKey::random()?, Bytes::from(vec![n; 50_000 * (1 + usize::from(n))]));
+            write(&backend, &key, &content).await?;
+            anyhow::Ok((key, content))
+        })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        let (key, content) = write.await??;
+        let range = ByteRange::whole(content.len() as u64);
+        assert_eq!(read(&backend, &key, range).await?, content);
+    }
+    Ok(())
+}
+
+async fn many_tiny_chunks_are_one_blob(backend: Backend) -> Result {
+    let (key, whole) = (BlobKey::random()?, content(100_000));
+    let mut writer = backend.storage.create(&key).await?;
+    let tiny = (0..whole.len()).step_by(7).map(|at| whole.slice(at..whole.len().min(at + 7)));
+    writer.write(tiny.collect()).await?;
+    writer.write(vec![Bytes::new(), Bytes::from_static(b"end"), Bytes::new()]).await?;
+    writer.commit().await?;
+    let read = read(&backend, &key, ByteRange::whole(100_003)).await?;
+    assert_eq!(read, [&whole[..], b"end"].concat());
+    Ok(())
+}
+
+async fn listing_has_no_gaps(backend: Backend) -> Result {
+    let mut expected = Vec::new();
+    for n in 0..LIST_PAGE + 50 {
+        let key = BlobKey::random()?;
+        // Every tenth is large enough to be kept in another way.
+        let size = if n % 10 == 0 { 40_000 } else { n % 100 };
+        write(&backend, &key, &content(size)).await?;
+        expected.push(BlobEntry { key, size_bytes: size as u64 });
+    }
+    expected.sort_by_key(|entry| entry.key);
+    assert_eq!(list_all(&backend).await?, expected);
+    Ok(())
+}
+
+async fn an_open_reader_outlives_a_delete(backend: Backend) -> Result {
+    for size in [100, 1_000_000] {
+        let key = BlobKey::random()?;
+        write(&backend, &key, &content(size)).await?;
+        let opened = backend.storage.open(&key, ByteRange::whole(size as u64)).await?;
+        backend.storage.delete(&key).await?;
+        let pieces: Vec<Bytes> = opened.into_stream(1000).try_collect().await?;
+        assert_eq!(pieces.concat(), content(size));
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! A server on free ports with data of its own, and plain clients for both its listeners.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use files::{
+    clock::{Clock, ManualClock, SystemClock, Timestamp},
+    config::{Config, Sources},
+    proto::{
+        CreateSignedUrlRequest, File, UploadFileRequest, UploadFileResponse, UploadFinish,
+        UploadStart, files_service_client::FilesServiceClient, upload_file_request::Message,
+    },
+    server::{Role, Server},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt;
+
+pub type Result<T = ()> = anyhow::Result<T>;
+pub type Client = FilesServiceClient<Channel>;
+
+pub const SIGNING_KEY: &str = "test-secret-0123456789abcdef0123";
+
+/// A running server and what it runs on.
+pub struct TestServer {
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    pub clock: Arc<ManualClock>,
+    pub data: PathBuf,
+    stop: CancellationToken,
+    _directory: TempDir,
+}
+
+impl TestServer {
+    pub async fn start() -> Result<Self> {
+        Self::configured(&[]).await
+    }
+
+    /// A server with these settings; its clock stands still until it is moved.
+    pub async fn configured(settings: &[(&str, &str)]) -> Result<Self> {
+        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        let directory = tempfile::tempdir()?;
+        let data = directory.path().join("data");
+        let config = config(&data, settings)?;
+        let clock_for_server = Arc::clone(&clock) as Arc<dyn Clock>;
+        let server = Server::start_at(config, Role::All, clock_for_server).await?;
+        let stop = server.shutdown_token();
+        let (grpc, http) = (server.grpc, server.http);
+        tokio::spawn(server.wait());
+        Ok(Self {
+            grpc: grpc.expect("a gRPC listener"),
+            http: http.expect("an HTTP listener"),
+            clock,
+            data,
+            stop,
+            _directory: directory,
+        })
+    }
+
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::connect(format!("http://{}", self.grpc)).await?)
+    }
+
+    pub async fn upload(&self, name: &str, content: impl Into<Bytes>) -> Result<File> {
+        let answer = upload(&mut self.client().await?, start(name), content).await?;
+        Ok(answer.file.expect("a file"))
+    }
+
+    /// The path and query of a fresh link to a file.
+    pub async fn link(&self, request: CreateSignedUrlRequest) -> Result<String> {
+        let answer = self.client().await?.create_signed_url(request).await?;
+        let url = answer.into_inner().url;
+        let target = url.strip_prefix(&format!("http://localhost:{}", self.http.port()));
+        Ok(target.expect("a link to this server").to_owned())
+    }
+
+    pub async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        request(self.http, "GET", target, headers).await
+    }
+
+    /// Every file below the data directory that holds content: staging files and blobs. Small blobs are
+    /// rows and are counted by what the repository still knows.
+    pub fn blob_files(&self) -> Vec<PathBuf> {
+        let shards = self.data.join("blobs").read_dir().into_iter().flatten().flatten();
+        let entries = shards.filter_map(|shard| shard.path().read_dir().ok()).flatten();
+        entries.flatten().map(|entry| entry.path()).collect()
+    }
+
+    /// Rows in one of the server's databases, counted on the side.
+    pub fn rows(&self, database: &str, table: &str) -> Result<i64> {
+        let connection = rusqlite::Connection::open(self.data.join(database))?;
+        let count = format!("SELECT count(*) FROM {table}");
+        Ok(connection.query_row(&count, [], |row| row.get(0))?)
+    }
+
+    /// Nothing is stored and nothing is known: what a refused upload must leave behind.
+    pub async fn assert_empty(&self) -> Result {
+        // A caller who has gone away does not wait for the clean-up.
+        for _ in 0..400 {
+            if self.rows("metadata.db", "files")? == 0 && self.blob_files().is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.rows("metadata.db", "files")?, 0);
+        assert_eq!(self.blob_files(), Vec::<PathBuf>::new());
+        assert_eq!(self.rows("blobs/small.db", "blobs")?, 0);
+        Ok(())
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub fn config(data: &Path, settings: &[(&str, &str)]) -> Result<Config> {
+    let fixed = [
+        ("FILES__DATA_DIR", data.to_str().expect("a UTF-8 path")),
+        ("FILES__GRPC__LISTEN", "127.0.0.1:0"),
+        ("FILES__HTTP__LISTEN", "127.0.0.1:0"),
+        ("FILES__SIGNING__KEYS", SIGNING_KEY),
+    ];
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Ok(Config::load(Sources {
+        file: None,
+        variables: fixed.iter().chain(settings).map(owned).collect(),
+        flags: Vec::new(),
+    })?)
+}
+
+/// A start that is accepted.
+pub fn start(name: &str) -> UploadStart {
+    UploadStart {
+        user_id: "user-1".to_owned(),
+        purpose: "assistants".to_owned(),
+        filename: name.to_owned(),
+        ..UploadStart::default()
+    }
+}
+
+pub fn message(message: Message) -> UploadFileRequest {
+    UploadFileRequest {
+        message: Some(message),
+    }
+}
+
+pub fn data(content: impl Into<Bytes>) -> UploadFileRequest {
+    message(Message::Data(content.into()))
+}
+
+pub fn finish() -> UploadFileRequest {
+    message(Message::Finish(UploadFinish::default()))
+}
+
+/// Start, the content in messages of 256 KiB, finish.
+pub async fn upload(
+    client: &mut Client,
+    start: UploadStart,
+    content: impl Into<Bytes>,
+) -> std::result::Result<UploadFileResponse, Status> {
+    let content = content.into();
+    let chunk = |at: usize| content.slice(at..content.len().min(at + 256 * 1024));
+    let chunks = (0..content.len()).step_by(256 * 1024).map(|at| data(chunk(at)));
+    let messages: Vec<_> = std::iter::once(message(Message::Start(start)))
+        .chain(chunks)
+        .chain([finish()])
+        .collect();
+    send(client, messages).await
+}
+
+/// Exactly these messages.
+pub async fn send(
+    client: &mut Client,
+    messages: Vec<UploadFileRequest>,
+) -> std::result::Result<UploadFileResponse, Status> {
+    let answer = client.upload_file(futures_util::stream::iter(messages)).await?;
+    Ok(answer.into_inner())
+}
+
+/// Asserts a failure's code and reason, and the field it names, if any.
+#[track_caller]
+pub fn assert_refused<T: std::fmt::Debug>(
+    outcome: std::result::Result<T, Status>,
+    code: Code,
+    reason: &str,
+    field: Option<&str>,
+) {
+    let status = outcome.expect_err("a refusal");
+    let info = status.get_details_error_info().expect("an ErrorInfo");
+    assert_eq!((status.code(), info.reason.as_str()), (code, reason), "{status:?}");
+    assert_eq!(info.domain, "files.v1");
+    let violations = status.get_details_bad_request().map(|it| it.field_violations);
+    let named = violations.and_then(|all| all.first().map(|it| it.field.clone()));
+    assert_eq!(named.as_deref(), field, "{status:?}");
+}
+
+/// An HTTP answer, read to the end of its connection.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap_or("?"))
+    }
+
+    /// The reason in a refusal's JSON body, which nothing may cache.
+    #[track_caller]
+    pub fn reason(&self) -> String {
+        assert_eq!(self.header("cache-control"), "no-store", "{self:?}");
+        assert_eq!(self.header("content-type"), "application/json");
+        let body: serde_json::Value = serde_json::from_slice(&self.body).expect("JSON");
+        assert!(body["error"]["message"].is_string(), "{body}");
+        body["error"]["code"].as_str().expect("a code").to_owned()
+    }
+}
+
+pub async fn request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Result<Answer> {
+    let fields: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
+    exchange(address, head.as_bytes()).await
+}
+
+/// Sends exactly these bytes and reads the answer until the server closes.
+pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
+    // A server that refuses early may close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    parse(&answer)
+}
+
+pub fn parse(answer: &[u8]) -> Result<Answer> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let Some(end) = end else {
+        anyhow::bail!("no head in {:?}", String::from_utf8_lossy(answer));
+    };
+    let head = std::str::from_utf8(&answer[..end])?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        headers.append(name.parse::<HeaderName>()?, HeaderValue::from_str(value)?);
+    }
+    Ok(Answer {
+        status: status.parse()?,
+        headers,
+        body: answer[end + 4..].to_vec(),
+    })
+}
+
+/// A tool that `scripts/test` installs; without it the test fails.
+pub fn tool(path: &str) -> PathBuf {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(path);
+    assert!(tool.exists(), "{} is missing: run scripts/test, which installs it", tool.display());
+    tool
+}
