@@ -40,9 +40,7 @@ impl Client {
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        Ok(Self {
-            files: FilesServiceClient::new(endpoint.connect().await?),
-        })
+        Ok(Self { files: FilesServiceClient::new(endpoint.connect().await?) })
     }
 
     /// Uploads a file. Its hash is taken while it is sent and checked at the other end. `progress` is called
@@ -114,18 +112,19 @@ impl Client {
             page_size: PAGE_SIZE,
             ..ListFilesRequest::default()
         };
-        let pages = stream::unfold((self.files.clone(), Some(request)), async |(mut files, next)| {
-            let mut request = next?;
-            match files.list_files(request.clone()).await {
-                Err(status) => Some((vec![Err(status.into())], (files, None))),
-                Ok(answer) => {
-                    let page = answer.into_inner();
-                    request.page_token = page.next_page_token;
-                    let next = (!request.page_token.is_empty()).then_some(request);
-                    Some((page.files.into_iter().map(Ok).collect(), (files, next)))
+        let pages =
+            stream::unfold((self.files.clone(), Some(request)), async |(mut files, next)| {
+                let mut request = next?;
+                match files.list_files(request.clone()).await {
+                    Err(status) => Some((vec![Err(status.into())], (files, None))),
+                    Ok(answer) => {
+                        let page = answer.into_inner();
+                        request.page_token = page.next_page_token;
+                        let next = (!request.page_token.is_empty()).then_some(request);
+                        Some((page.files.into_iter().map(Ok).collect(), (files, next)))
+                    }
                 }
-            }
-        });
+            });
         Box::pin(pages.flat_map(stream::iter))
     }
 
@@ -155,10 +154,8 @@ impl Client {
 
     /// Ends every signed URL made for a file so far.
     pub async fn revoke_signed_urls(&self, file_id: &str, user_id: &str) -> Result<File> {
-        let request = RevokeSignedUrlsRequest {
-            file_id: file_id.to_owned(),
-            user_id: user_id.to_owned(),
-        };
+        let request =
+            RevokeSignedUrlsRequest { file_id: file_id.to_owned(), user_id: user_id.to_owned() };
         let answer = self.files.clone().revoke_signed_urls(request).await?.into_inner();
         answer.file.ok_or(ClientError::Incomplete("the file"))
     }

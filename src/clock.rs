@@ -58,11 +58,7 @@ impl From<SystemTime> for Timestamp {
 impl From<Timestamp> for SystemTime {
     fn from(time: Timestamp) -> Self {
         let span = Duration::from_micros(time.0.unsigned_abs());
-        if time.0 >= 0 {
-            UNIX_EPOCH + span
-        } else {
-            UNIX_EPOCH - span
-        }
+        if time.0 >= 0 { UNIX_EPOCH + span } else { UNIX_EPOCH - span }
     }
 }
 

@@ -75,9 +75,7 @@ impl ErrorCode {
         match self {
             Self::FileNotFound => Row(Code::NotFound, 404, "FILE_NOT_FOUND"),
             Self::FieldInvalid => Row(Code::InvalidArgument, 400, "FIELD_INVALID"),
-            Self::FileTypeUnsupported => {
-                Row(Code::InvalidArgument, 415, "FILE_TYPE_UNSUPPORTED")
-            }
+            Self::FileTypeUnsupported => Row(Code::InvalidArgument, 415, "FILE_TYPE_UNSUPPORTED"),
             Self::ChecksumMismatch => Row(Code::InvalidArgument, 422, "CHECKSUM_MISMATCH"),
             Self::SizeMismatch => Row(Code::OutOfRange, 400, "SIZE_MISMATCH"),
             Self::UploadIncomplete => Row(Code::Aborted, 400, "UPLOAD_INCOMPLETE"),
@@ -123,10 +121,7 @@ impl ErrorCode {
 
     /// Whether the same call may well succeed a little later.
     pub const fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::Overloaded | Self::StorageUnavailable | Self::ShuttingDown
-        )
+        matches!(self, Self::Overloaded | Self::StorageUnavailable | Self::ShuttingDown)
     }
 
     /// Whether the fault is ours: the caller then sees the reason alone, and the log the chain of causes.
@@ -153,27 +148,16 @@ pub struct FieldError {
 impl FieldError {
     /// `field` is malformed: `problem` says how.
     pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self {
-            field,
-            problem: problem.into(),
-            unsupported_type: false,
-        }
+        Self { field, problem: problem.into(), unsupported_type: false }
     }
 
     /// `field` names, or the content is, a type that is not accepted.
     pub fn unsupported(field: &'static str, problem: impl Into<String>) -> Self {
-        Self {
-            unsupported_type: true,
-            ..Self::new(field, problem)
-        }
+        Self { unsupported_type: true, ..Self::new(field, problem) }
     }
 
     /// The row of the error table.
     pub const fn code(&self) -> ErrorCode {
-        if self.unsupported_type {
-            ErrorCode::FileTypeUnsupported
-        } else {
-            ErrorCode::FieldInvalid
-        }
+        if self.unsupported_type { ErrorCode::FileTypeUnsupported } else { ErrorCode::FieldInvalid }
     }
 }

@@ -1,5 +1,5 @@
-//! lib
-#![allow(missing_docs)]
+//! x
+
 pub mod api;
 pub mod blob;
 pub mod cli;
@@ -15,6 +15,6 @@ pub mod service;
 pub mod signing;
 pub mod sqlite;
 pub mod storage;
-pub mod upload;
 pub mod sweep;
 pub mod telemetry;
+pub mod upload;

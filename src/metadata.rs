@@ -131,10 +131,7 @@ pub struct ListPosition {
 
 impl From<&File> for ListPosition {
     fn from(file: &File) -> Self {
-        Self {
-            create_time: file.create_time,
-            file_id: file.id,
-        }
+        Self { create_time: file.create_time, file_id: file.id }
     }
 }
 

@@ -7,11 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use http::HeaderValue;
-use tokio::{
-    net::TcpListener,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 use url::Url;
@@ -111,13 +107,7 @@ impl Server {
         let service = Arc::new(FileService::new(dependencies, config.policy.clone()));
         let shutdown = CancellationToken::new();
         let (grpc_address, http_address) = (address(grpc.as_ref())?, address(http.as_ref())?);
-        let parts = Parts {
-            grpc,
-            http,
-            service: Arc::clone(&service),
-            stores,
-            _data: data,
-        };
+        let parts = Parts { grpc, http, service: Arc::clone(&service), stores, _data: data };
         tracing::info!(
             grpc = grpc_address.map(tracing::field::display),
             http = http_address.map(tracing::field::display),
@@ -139,7 +129,8 @@ impl Server {
         self.shutdown.clone()
     }
 
-    /// Waits until the server has ended: after its [`Server::shutdown_token`] was cancelled, or with an error of its own.
+    /// Waits until the server has ended: after its [`Server::shutdown_token`] was cancelled, or with an
+    /// error of its own.
     pub async fn wait(self) -> anyhow::Result<()> {
         self.running.await?
     }
@@ -175,15 +166,10 @@ impl Stores {
         if role == Role::All {
             repository = Arc::new(CachedRepository::new(repository, RECORDS_CACHED_MAX));
         }
-        let target = StorageTarget::Local {
-            root: data.blobs(),
-            cache_bytes: config.storage_cache_bytes,
-        };
+        let target =
+            StorageTarget::Local { root: data.blobs(), cache_bytes: config.storage_cache_bytes };
         let storage = open_storage(target).await.context("cannot open the storage")?;
-        Ok(Self {
-            repository,
-            storage,
-        })
+        Ok(Self { repository, storage })
     }
 
     /// Returns once one of them has failed for good.
@@ -198,13 +184,7 @@ impl Stores {
 
 /// Runs until `shutdown`, then drains; ends with an error at once where a store has failed for good.
 async fn run(parts: Parts, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Parts {
-        grpc,
-        http,
-        service,
-        stores,
-        _data,
-    } = parts;
+    let Parts { grpc, http, service, stores, _data } = parts;
     // Listeners stop accepting only after probes have been told.
     let stop = CancellationToken::new();
     let health = HealthReporter::new();
@@ -309,10 +289,7 @@ fn grpc_limits(config: &Config) -> GrpcLimits {
 }
 
 fn connection_limits(config: &Config) -> ConnectionLimits {
-    ConnectionLimits {
-        stall_max: config.http.stall_timeout,
-        drain_max: config.drain_timeout,
-    }
+    ConnectionLimits { stall_max: config.http.stall_timeout, drain_max: config.drain_timeout }
 }
 
 fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOptions> {
@@ -326,7 +303,7 @@ fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOptions> {
         resource_policy: http.resource_policy.clone(),
         policies: ContentPolicies {
             pdf: policy("")?,
-            media: policy("media-src 'self'; sandbox; ")?,
+            media: policy("media-src 'self'; sandbox allow-same-origin; ")?,
             other: policy("sandbox; ")?,
         },
         fresh_max: http.cache_max_age,

@@ -61,10 +61,7 @@ impl UrlSigner {
     /// A signer whose links begin with `public_base`, an `http` or `https` URL; a path in it is kept.
     pub fn new(keys: KeyRing, public_base: &Url) -> Self {
         let base = public_base.as_str().trim_end_matches('/');
-        Self {
-            keys,
-            endpoint: format!("{base}{DOWNLOAD_PATH}"),
-        }
+        Self { keys, endpoint: format!("{base}{DOWNLOAD_PATH}") }
     }
 
     /// The URL that gives out what `grant` allows while the file's epoch is `epoch`.
@@ -144,8 +141,16 @@ mod tests {
         let inline = grant(Some(Disposition::Inline), Some("plot (final).png"));
         let attachment = grant(Some(Disposition::Attachment), None);
         for (grant, epoch, expected) in [
-            (grant(None, None), 0, "2e130f8d210b43295d139d2d45e7d6a3d9ab83b85f368bcc39264585c4c01247"),
-            (grant(None, None), 1, "e0bf6edd4ca618653ed68f976bdc1a0d4d6cfe75f1a416b579de360c35af9de0"),
+            (
+                grant(None, None),
+                0,
+                "2e130f8d210b43295d139d2d45e7d6a3d9ab83b85f368bcc39264585c4c01247",
+            ),
+            (
+                grant(None, None),
+                1,
+                "e0bf6edd4ca618653ed68f976bdc1a0d4d6cfe75f1a416b579de360c35af9de0",
+            ),
             (attachment, 0, "4a09e4bf915d789b9195ca0aee276bcfc7712e3e3e435788efdfd78409ef134b"),
             (inline, 0, "23926b22c29f799652bb4043726695d542bbda0b07179129c2e6d5f21a5c7488"),
         ] {

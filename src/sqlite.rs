@@ -51,7 +51,9 @@ pub enum DatabaseError {
     #[error("the database has failed and takes no more writes")]
     Failed,
     /// A newer version of this program has changed the schema.
-    #[error("the database's schema is version {found}, but this program knows only version {known}")]
+    #[error(
+        "the database's schema is version {found}, but this program knows only version {known}"
+    )]
     TooNew {
         /// The version found.
         found: usize,
@@ -150,8 +152,7 @@ fn connect_reader(path: &Path) -> Result<Connection> {
 }
 
 fn make_durable(connection: &Connection) -> Result<()> {
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(DatabaseError::NotDurable("journal_mode=WAL"));
     }
@@ -168,10 +169,8 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<()> 
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let found = usize::try_from(found).unwrap_or(usize::MAX);
-    let missing = migrations.get(found..).ok_or(DatabaseError::TooNew {
-        found,
-        known: migrations.len(),
-    })?;
+    let missing =
+        migrations.get(found..).ok_or(DatabaseError::TooNew { found, known: migrations.len() })?;
     for migration in missing {
         tracing::info!(name = migration.name, "applying a migration");
         transaction.execute_batch(migration.sql)?;
@@ -186,10 +185,7 @@ fn sync_parent(path: &Path) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     File::open(parent)
         .and_then(|directory| directory.sync_all())
-        .map_err(|source| DatabaseError::Io {
-            action: "sync the database's directory",
-            source,
-        })
+        .map_err(|source| DatabaseError::Io { action: "sync the database's directory", source })
 }
 
 /// Sorts an SQLite error by what it means for the caller.
@@ -209,9 +205,7 @@ fn is_disk_full(error: &rusqlite::Error) -> bool {
 fn is_fatal(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
-        Some(
-            SqliteCode::SystemIoFailure | SqliteCode::DatabaseCorrupt | SqliteCode::NotADatabase
-        )
+        Some(SqliteCode::SystemIoFailure | SqliteCode::DatabaseCorrupt | SqliteCode::NotADatabase)
     )
 }
 

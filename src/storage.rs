@@ -74,10 +74,7 @@ pub struct ByteRange {
 impl ByteRange {
     /// All of a blob of `size_bytes`.
     pub const fn whole(size_bytes: u64) -> Self {
-        Self {
-            offset: 0,
-            len: size_bytes,
-        }
+        Self { offset: 0, len: size_bytes }
     }
 
     /// The first byte after the range.

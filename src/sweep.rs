@@ -31,10 +31,7 @@ pub struct Swept {
 impl Sweeper {
     /// A sweeper over one database and its storage.
     pub fn new(repository: Arc<dyn FileRepository>, storage: Arc<dyn Storage>) -> Self {
-        Self {
-            repository,
-            storage,
-        }
+        Self { repository, storage }
     }
 
     /// Sweeps every `interval`, and at once, until `shutdown`.

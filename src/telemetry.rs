@@ -30,11 +30,12 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard error. `level` is a filter as in `tracing_subscriber::EnvFilter`.
-pub fn start(format: LogFormat, level: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+pub fn start(
+    format: LogFormat,
+    level: &str,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(level)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
     match format {
         LogFormat::Text => builder.with_ansi(terminal).try_init(),

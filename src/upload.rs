@@ -22,7 +22,10 @@ pub enum UploadError {
         bytes_max: u64,
     },
     /// Longer or shorter than the start promised.
-    #[error("size_bytes: {promised} bytes were promised, but the content has {}{received}", at_least(.received, .promised))]
+    #[error(
+        "size_bytes: {promised} bytes were promised, but the content has {}{received}",
+        at_least(.received, .promised)
+    )]
     SizeMismatch {
         /// What the start said.
         promised: u64,
@@ -89,9 +92,7 @@ impl Upload {
     pub fn accept(&mut self, chunk: &Bytes) -> Result<(), UploadError> {
         let received = self.size_bytes.saturating_add(chunk.len() as u64);
         if received > self.bytes_max {
-            return Err(UploadError::TooLarge {
-                bytes_max: self.bytes_max,
-            });
+            return Err(UploadError::TooLarge { bytes_max: self.bytes_max });
         }
         if let Some(promised) = self.promised.filter(|promised| received > *promised) {
             return Err(UploadError::SizeMismatch { promised, received });
@@ -105,21 +106,17 @@ impl Upload {
     /// Ends the upload: the content as measured, if it keeps every promise made.
     pub fn seal(self, expected: Option<Sha256Digest>) -> Result<Content, UploadError> {
         if let Some(promised) = self.promised.filter(|promised| self.size_bytes != *promised) {
-            return Err(UploadError::SizeMismatch {
-                promised,
-                received: self.size_bytes,
-            });
+            return Err(UploadError::SizeMismatch { promised, received: self.size_bytes });
         }
         if let Some(head) = &self.head {
             sniff::check(&self.media_type, head)?;
         }
         let received = self.sha256.finalize().into();
         match expected {
-            Some(expected) if expected != received => Err(UploadError::ChecksumMismatch { received }),
-            _ => Ok(Content {
-                size_bytes: self.size_bytes,
-                sha256: received,
-            }),
+            Some(expected) if expected != received => {
+                Err(UploadError::ChecksumMismatch { received })
+            }
+            _ => Ok(Content { size_bytes: self.size_bytes, sha256: received }),
         }
     }
 

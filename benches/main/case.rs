@@ -32,10 +32,7 @@ impl Run {
         let wall_s = begun.elapsed().as_secs_f64();
         let cpu_after_s = server.map(Process::cpu_s).transpose()?;
         let server_cpu_s = cpu_after_s.zip(cpu_before_s).map(|(after, before)| after - before);
-        Ok(Self {
-            wall_s,
-            server_cpu_s,
-        })
+        Ok(Self { wall_s, server_cpu_s })
     }
 }
 
@@ -59,13 +56,7 @@ impl<'a> Case<'a> {
         amount: Amount,
         run: impl FnMut() -> Result<Run> + 'a,
     ) -> Self {
-        Self {
-            work: work.into(),
-            by,
-            amount,
-            runs: Vec::new(),
-            run: Box::new(run),
-        }
+        Self { work: work.into(), by, amount, runs: Vec::new(), run: Box::new(run) }
     }
 
     /// Its name, as it can be chosen by.

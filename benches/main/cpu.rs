@@ -16,7 +16,7 @@ impl FromStr for Cpus {
         let mut cpus = BTreeSet::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let range = first.parse()?..=last.parse()?;
+            let range = first.parse::<usize>()?..=last.parse::<usize>()?;
             ensure!(!range.is_empty() && *range.end() < CpuSet::MAX_CPU, "no processors: {part}");
             cpus.extend(range);
         }
@@ -29,8 +29,9 @@ impl Cpus {
     pub(crate) fn pin_this_thread(&self) -> Result<()> {
         let mut set = CpuSet::new();
         self.0.iter().for_each(|cpu| set.set(*cpu));
-        sched_setaffinity(None, &set)
-            .with_context(|| format!("cannot run on processors {:?}: are there that many?", self.0))?;
+        sched_setaffinity(None, &set).with_context(|| {
+            format!("cannot run on processors {:?}: are there that many?", self.0)
+        })?;
         // Processors that do not exist are passed over in silence.
         let missing = sched_getaffinity(None)? != set;
         ensure!(!missing, "there are no processors {:?}: see --server-cpus, --client-cpus", self.0);

@@ -52,9 +52,7 @@ pub(crate) fn cases(bench: &Bench) -> Result<Vec<Case<'_>>> {
     let (mut large, mut small) = (Vec::new(), Vec::new());
     for target in targets {
         check(&target)?;
-        let Target {
-            by, process, port, ..
-        } = target;
+        let Target { by, process, port, .. } = target;
         large.push(Case::new(
             large_work(bench.scale.large_bytes),
             by,
@@ -81,7 +79,11 @@ fn service(bench: &Bench) -> Result<Target<'_>> {
     let all = |contents: &[Content]| -> Result<Vec<Wanted>> {
         let ids = runtime.block_on(uploader.upload_all(contents, SMALL_AT_ONCE))?;
         let targets = runtime.block_on(uploader.sign_all(&ids))?;
-        Ok(targets.into_iter().zip(contents).map(|(it, content)| Wanted::new(it, content)).collect())
+        Ok(targets
+            .into_iter()
+            .zip(contents)
+            .map(|(it, content)| Wanted::new(it, content))
+            .collect())
     };
     Ok(Target {
         by: "files",

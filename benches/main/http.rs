@@ -25,10 +25,7 @@ impl Connection {
     pub(crate) fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            buffer: vec![0; BUFFER_BYTES],
-        })
+        Ok(Self { stream, buffer: vec![0; BUFFER_BYTES] })
     }
 
     pub(crate) fn send(&mut self, request: &[u8]) -> Result<()> {

@@ -15,8 +15,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     Bench,
     case::{Amount, Case, Run},
-    download, upload,
+    download,
     scale::SMALL_BYTES,
+    upload,
 };
 
 const PIECE_BYTES: usize = 1024 * 1024;

@@ -62,7 +62,6 @@ struct Options {
 struct Bench {
     scale: Scale,
     server_cpus: Cpus,
-    client_cpus: Cpus,
     large: Content,
     small: Vec<Content>,
     runtime: Runtime,
@@ -74,7 +73,8 @@ struct Bench {
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let scale = Scale::new(options.quick, options.rounds);
-    let place = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let place =
+        tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     // Before any thread is started: they all inherit it.
     options.client_cpus.pin_this_thread()?;
     let bench = Bench::start(scale, &options, place.path())?;
@@ -109,7 +109,6 @@ impl Bench {
         Ok(Self {
             scale,
             server_cpus: options.server_cpus.clone(),
-            client_cpus: options.client_cpus.clone(),
             large,
             small,
             runtime,

@@ -70,10 +70,7 @@ impl MemoryCase {
             uploader.upload_all(&contents, self.uploads).await
         })?;
         let growth_bytes = server.process.peak_bytes()?.saturating_sub(idle_bytes);
-        self.runs.push(MemoryRun {
-            idle_bytes,
-            growth_bytes,
-        });
+        self.runs.push(MemoryRun { idle_bytes, growth_bytes });
         drop(server);
         Ok(fs::remove_dir_all(&self.place)?)
     }

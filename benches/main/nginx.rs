@@ -65,7 +65,12 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     /// Starts one on `cpus`, serving `large` and `small` from below `place`.
-    pub(crate) fn start(place: &Path, cpus: &Cpus, large: &Content, small: &[Content]) -> Result<Self> {
+    pub(crate) fn start(
+        place: &Path,
+        cpus: &Cpus,
+        large: &Content,
+        small: &[Content],
+    ) -> Result<Self> {
         check_program()?;
         let root = place.join("root");
         fs::create_dir_all(&root)?;
@@ -77,7 +82,8 @@ impl Nginx {
         fs::write(&config, configuration(place, &root, &ports)?)?;
         let mut command = Command::new(PROGRAM);
         command.arg("-p").arg(place).arg("-c").arg(config);
-        let process = Process::start(&mut command, cpus, &place.join("log"), &ports.map(|it| it.1))?;
+        let process =
+            Process::start(&mut command, cpus, &place.join("log"), &ports.map(|it| it.1))?;
         Ok(Self { process, ports })
     }
 

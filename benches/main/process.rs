@@ -30,15 +30,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `command` on `cpus` and returns once it accepts connections on all `ports`. What it prints
     /// goes to the file `log`.
-    pub(crate) fn start(command: &mut Command, cpus: &Cpus, log: &Path, ports: &[u16]) -> Result<Self> {
+    pub(crate) fn start(
+        command: &mut Command,
+        cpus: &Cpus,
+        log: &Path,
+        ports: &[u16],
+    ) -> Result<Self> {
         let printed = File::create(log)?;
         command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed);
         let program = command.get_program().display().to_string();
-        let child = cpus.run(|| command.spawn().with_context(|| format!("cannot start {program}")))?;
-        let mut process = Self {
-            child,
-            log: log.to_owned(),
-        };
+        let child =
+            cpus.run(|| command.spawn().with_context(|| format!("cannot start {program}")))?;
+        let mut process = Self { child, log: log.to_owned() };
         for port in ports {
             process.wait_for(*port)?;
         }

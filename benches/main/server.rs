@@ -32,10 +32,6 @@ impl FilesServer {
             .args(["--grpc", &format!("127.0.0.1:{grpc}")])
             .args(["--http", &format!("127.0.0.1:{http}")]);
         let process = Process::start(&mut command, cpus, &place.join("log"), &[grpc, http])?;
-        Ok(Self {
-            process,
-            grpc,
-            http,
-        })
+        Ok(Self { process, grpc, http })
     }
 }

@@ -49,7 +49,11 @@ impl Uploader {
     }
 
     /// Uploads every content, so many at once, and checks each hash; returns the files' ids in order.
-    pub(crate) async fn upload_all(&self, contents: &[Content], at_once: usize) -> Result<Vec<String>> {
+    pub(crate) async fn upload_all(
+        &self,
+        contents: &[Content],
+        at_once: usize,
+    ) -> Result<Vec<String>> {
         let upload = async |(number, content)| {
             let id = upload(self.client(number)?, content).await?;
             anyhow::Ok((number, id))
@@ -109,15 +113,11 @@ async fn upload(mut client: FilesServiceClient<Channel>, content: &Content) -> R
         size_bytes: Some(i64::try_from(content.size_bytes)?),
         ..UploadStart::default()
     });
-    let finish = Message::Finish(UploadFinish {
-        sha256: Bytes::new(),
-    });
+    let finish = Message::Finish(UploadFinish { sha256: Bytes::new() });
     let messages = std::iter::once(start)
         .chain(content.pieces().map(Message::Data))
         .chain(std::iter::once(finish))
-        .map(|message| UploadFileRequest {
-            message: Some(message),
-        });
+        .map(|message| UploadFileRequest { message: Some(message) });
     let answer = client.upload_file(stream::iter(messages)).await?.into_inner();
     let file = answer.file.context("no file in the answer")?;
     ensure!(file.sha256 == content.sha256, "{} arrived with another hash", content.name);
@@ -146,12 +146,7 @@ pub(crate) fn small_work(files: usize) -> String {
 
 /// The first time does not count: memory that is fresh from the host can cost several times as much.
 fn measure(bench: &Bench, contents: &[Content]) -> Result<Run> {
-    let Bench {
-        runtime,
-        uploader,
-        server,
-        ..
-    } = bench;
+    let Bench { runtime, uploader, server, .. } = bench;
     let mut ids = runtime.block_on(uploader.upload_all(contents, SMALL_AT_ONCE))?;
     runtime.block_on(uploader.delete_all(&ids))?;
     let run = Run::of(Some(&server.process), || {

@@ -94,17 +94,13 @@ impl GrpcApi {
     ) -> Result<RevokeSignedUrlsResponse, ServiceError> {
         let (file_id, owner) = decode::target(&request.file_id, &request.user_id)?;
         let record = self.service.revoke_links(&file_id, owner.as_ref()).await?;
-        Ok(RevokeSignedUrlsResponse {
-            file: Some(encode::file(&record.file)),
-        })
+        Ok(RevokeSignedUrlsResponse { file: Some(encode::file(&record.file)) })
     }
 
     async fn get(&self, request: &GetFileRequest) -> Result<GetFileResponse, ServiceError> {
         let (file_id, owner) = decode::target(&request.file_id, &request.user_id)?;
         let record = self.service.get(&file_id, owner.as_ref()).await?;
-        Ok(GetFileResponse {
-            file: Some(encode::file(&record.file)),
-        })
+        Ok(GetFileResponse { file: Some(encode::file(&record.file)) })
     }
 
     async fn list(&self, request: ListFilesRequest) -> Result<ListFilesResponse, ServiceError> {
@@ -115,9 +111,7 @@ impl GrpcApi {
 
     async fn delete(&self, request: DeleteFileRequest) -> Result<DeleteFileResponse, ServiceError> {
         let deleted = self.service.delete(decode::deletion(request)?).await?;
-        Ok(DeleteFileResponse {
-            file: deleted.map(|record| encode::file(&record.file)),
-        })
+        Ok(DeleteFileResponse { file: deleted.map(|record| encode::file(&record.file)) })
     }
 }
 

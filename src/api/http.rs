@@ -77,10 +77,7 @@ type Outcome = Result<Response<Body>, ServiceError>;
 impl Sidecar {
     /// Answers with what `service` gives out.
     pub fn new(service: Arc<FileService>, options: SidecarOptions) -> Self {
-        Self {
-            service,
-            options: Arc::new(options),
-        }
+        Self { service, options: Arc::new(options) }
     }
 
     /// Answers one request; every request gets an answer.

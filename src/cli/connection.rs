@@ -8,7 +8,12 @@ use crate::client::{Client, Result};
 #[derive(Debug, Args)]
 pub(super) struct Connection {
     /// The server's gRPC address
-    #[arg(long, env = "FILES_SERVER", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    #[arg(
+        long,
+        env = "FILES_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:50051"
+    )]
     server: String,
 }
 
@@ -26,7 +31,13 @@ pub(super) struct Target {
     pub(super) file_id: String,
 
     /// The user on whose behalf to ask: another user's file is not found. Without it, the id alone decides
-    #[arg(long, env = "FILES_USER", value_name = "USER", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "FILES_USER",
+        value_name = "USER",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(super) user: String,
 
     #[command(flatten)]

@@ -173,10 +173,6 @@ impl Reader {
     }
 
     fn show(&mut self, key: &str, value: String, origin: &Origin) {
-        self.shown.push(ShownSetting {
-            key: key.to_owned(),
-            value,
-            origin: origin.to_string(),
-        });
+        self.shown.push(ShownSetting { key: key.to_owned(), value, origin: origin.to_string() });
     }
 }

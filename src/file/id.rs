@@ -39,10 +39,7 @@ impl FileId {
     pub fn parse(text: &str) -> Option<Self> {
         let suffix = text.strip_prefix(PREFIX)?.as_bytes();
         let suffix: [u8; SUFFIX_CHARS] = suffix.try_into().ok()?;
-        suffix
-            .iter()
-            .all(u8::is_ascii_alphanumeric)
-            .then_some(Self(suffix))
+        suffix.iter().all(u8::is_ascii_alphanumeric).then_some(Self(suffix))
     }
 
     fn suffix(&self) -> &str {
@@ -55,9 +52,8 @@ impl FromStr for FileId {
     type Err = FieldError;
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
-        Self::parse(text).ok_or_else(|| {
-            FieldError::new("file_id", "must be file_ and 22 letters or digits")
-        })
+        Self::parse(text)
+            .ok_or_else(|| FieldError::new("file_id", "must be file_ and 22 letters or digits"))
     }
 }
 

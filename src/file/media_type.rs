@@ -13,10 +13,7 @@ pub const FILE_TYPES: [(&str, &str); 40] = [
     ("css", "text/css"),
     ("csv", "text/csv"),
     ("doc", "application/msword"),
-    (
-        "docx",
-        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ),
+    ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
     ("gif", "image/gif"),
     ("go", "text/x-golang"),
     ("gz", "application/gzip"),
@@ -33,10 +30,7 @@ pub const FILE_TYPES: [(&str, &str); 40] = [
     ("pdf", "application/pdf"),
     ("php", "text/x-php"),
     ("png", "image/png"),
-    (
-        "pptx",
-        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ),
+    ("pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
     ("py", "text/x-python"),
     ("pyx", "text/x-script.python"),
     ("rar", "application/vnd.rar"),
@@ -50,19 +44,13 @@ pub const FILE_TYPES: [(&str, &str); 40] = [
     ("txt", "text/plain"),
     ("wav", "audio/wav"),
     ("xls", "application/vnd.ms-excel"),
-    (
-        "xlsx",
-        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ),
+    ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
     ("zip", "application/zip"),
 ];
 
 /// Types that are text although their names do not begin with `text/`.
-const TEXT_APPLICATIONS: [&str; 3] = [
-    "application/json",
-    "application/typescript",
-    "application/x-sh",
-];
+const TEXT_APPLICATIONS: [&str; 3] =
+    ["application/json", "application/typescript", "application/x-sh"];
 
 /// A MIME type without parameters, in lower case: `image/png`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +72,8 @@ impl MediaType {
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, subtype) = text.split_once('/')?;
         let is_token = |part: &str| {
-            let token_char = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
+            let token_char =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
             !part.is_empty() && part.bytes().all(token_char)
         };
         (is_token(kind) && is_token(subtype)).then(|| Self(text.to_ascii_lowercase()))
@@ -102,7 +91,9 @@ impl MediaType {
 
     /// Whether content of this type is text that an editor would show.
     pub fn is_text(&self) -> bool {
-        self.0.starts_with("text/") || self.is_markup() || TEXT_APPLICATIONS.contains(&self.as_str())
+        self.0.starts_with("text/")
+            || self.is_markup()
+            || TEXT_APPLICATIONS.contains(&self.as_str())
     }
 
     /// Whether browsers would parse content of this type as a document that can hold scripts.
@@ -208,7 +199,8 @@ mod tests {
 
     #[test]
     fn source_code_is_shown_as_plain_text() {
-        for text in ["text/javascript", "text/css", "application/json", "text/x-c++", "text/plain"] {
+        for text in ["text/javascript", "text/css", "application/json", "text/x-c++", "text/plain"]
+        {
             assert_eq!(rendering(text), Some(Rendering::PlainText), "{text}");
         }
         for text in ["image/png", "application/pdf", "audio/ogg", "video/mp4"] {

@@ -21,10 +21,8 @@ pub fn check(media_type: &MediaType, head: &[u8]) -> Result<(), FieldError> {
     match found {
         None => Ok(()),
         Some(found) => {
-            let problem = format!(
-                "the name says {}, but the content is {found}",
-                media_type.as_str()
-            );
+            let problem =
+                format!("the name says {}, but the content is {found}", media_type.as_str());
             Err(FieldError::unsupported("filename", problem))
         }
     }
@@ -65,19 +63,18 @@ impl Family {
 fn family_of(media_type: &str) -> Option<Family> {
     const OFFICE: &str = "application/vnd.openxmlformats-officedocument";
     let exact = |exact| Some(Family { exact, prefix: None });
-    let or_prefix = |exact, prefix| {
-        Some(Family {
-            exact,
-            prefix: Some(prefix),
-        })
-    };
+    let or_prefix = |exact, prefix| Some(Family { exact, prefix: Some(prefix) });
     match media_type {
         "image/png" => exact(&["image/png"]),
         "image/jpeg" => exact(&["image/jpeg"]),
         "image/gif" => exact(&["image/gif"]),
         "application/pdf" => exact(&["application/pdf"]),
-        "application/msword" => exact(&["application/msword", "application/x-ole-storage", "application/rtf"]),
-        "application/vnd.ms-excel" => exact(&["application/vnd.ms-excel", "application/x-ole-storage"]),
+        "application/msword" => {
+            exact(&["application/msword", "application/x-ole-storage", "application/rtf"])
+        }
+        "application/vnd.ms-excel" => {
+            exact(&["application/vnd.ms-excel", "application/x-ole-storage"])
+        }
         "application/zip" => or_prefix(ZIP_BASED, OFFICE),
         office if office.starts_with(OFFICE) => or_prefix(&["application/zip"], OFFICE),
         "application/x-tar" => exact(&["application/x-tar"]),
@@ -87,7 +84,9 @@ fn family_of(media_type: &str) -> Option<Family> {
         "audio/mpeg" => exact(&["audio/mpeg"]),
         "audio/wav" => exact(&["audio/x-wav", "audio/wav"]),
         "audio/ogg" => exact(&["audio/ogg", "audio/opus", "video/ogg", "application/ogg"]),
-        "video/mp4" => exact(&["video/mp4", "video/x-m4v", "video/quicktime", "audio/m4a", "video/3gpp"]),
+        "video/mp4" => {
+            exact(&["video/mp4", "video/x-m4v", "video/quicktime", "audio/m4a", "video/3gpp"])
+        }
         _ => None,
     }
 }

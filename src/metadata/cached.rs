@@ -74,11 +74,7 @@ impl Changes {
 impl CachedRepository {
     /// Keeps up to `records_max` records of `inner` at hand.
     pub fn new(inner: Arc<dyn FileRepository>, records_max: usize) -> Self {
-        Self {
-            inner,
-            records: Cache::new(records_max),
-            changes: Arc::new(Changes::new()),
-        }
+        Self { inner, records: Cache::new(records_max), changes: Arc::new(Changes::new()) }
     }
 
     /// Makes a change and notes it, even where the caller goes away in between: the change may still happen.

@@ -45,10 +45,9 @@ enum State {
 impl Row {
     fn record(&self) -> Option<FileRecord> {
         match &self.state {
-            State::Active(file) => Some(FileRecord {
-                file: File::clone(file),
-                blob_key: self.blob_key,
-            }),
+            State::Active(file) => {
+                Some(FileRecord { file: File::clone(file), blob_key: self.blob_key })
+            }
             State::Pending | State::Doomed => None,
         }
     }
@@ -61,10 +60,7 @@ impl Row {
 impl MemoryRepository {
     /// No records yet; times are `clock`'s.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            rows: Mutex::default(),
-        }
+        Self { clock, rows: Mutex::default() }
     }
 
     fn rows(&self) -> MutexGuard<'_, BTreeMap<FileId, Row>> {
@@ -73,10 +69,7 @@ impl MemoryRepository {
 }
 
 /// The pending record that `ticket` still holds.
-fn held<'a>(
-    rows: &'a mut BTreeMap<FileId, Row>,
-    ticket: &UploadTicket,
-) -> Result<&'a mut Row> {
+fn held<'a>(rows: &'a mut BTreeMap<FileId, Row>, ticket: &UploadTicket) -> Result<&'a mut Row> {
     rows.get_mut(&ticket.file_id)
         .filter(|row| row.is_held_by(ticket))
         .ok_or(MetadataError::UploadTakenOver)
@@ -222,10 +215,7 @@ impl FileRepository for MemoryRepository {
             .map(|(file_id, row)| {
                 row.state = State::Doomed;
                 row.fence += 1;
-                Orphan {
-                    file_id: *file_id,
-                    blob_key: row.blob_key,
-                }
+                Orphan { file_id: *file_id, blob_key: row.blob_key }
             })
             .collect())
     }

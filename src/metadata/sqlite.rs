@@ -23,10 +23,8 @@ use crate::{
 use rows::{blob_key, file_id, micros, read_record};
 
 /// The schema, step by step.
-const MIGRATIONS: [Migration; 1] = [Migration {
-    name: "0001_files",
-    sql: include_str!("../../migrations/sqlite/0001_files.sql"),
-}];
+const MIGRATIONS: [Migration; 1] =
+    [Migration { name: "0001_files", sql: include_str!("../../migrations/sqlite/0001_files.sql") }];
 
 /// Keeps the records in one SQLite database.
 #[derive(Debug)]
@@ -38,10 +36,7 @@ pub struct SqliteRepository {
 impl SqliteRepository {
     /// Opens or makes the database at `path`; its times, leases too, are `clock`'s.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self {
-            database: Database::open(path, &MIGRATIONS)?,
-            clock,
-        })
+        Ok(Self { database: Database::open(path, &MIGRATIONS)?, clock })
     }
 }
 
@@ -65,11 +60,7 @@ enum Outcome {
 impl FileRepository for SqliteRepository {
     async fn intend(&self, intent: Intent) -> Result<Intended> {
         let now = self.clock.now();
-        let ticket = UploadTicket {
-            file_id: intent.file_id,
-            blob_key: intent.blob_key,
-            fence: 1,
-        };
+        let ticket = UploadTicket { file_id: intent.file_id, blob_key: intent.blob_key, fence: 1 };
         let job = move |connection: &Connection| intend(connection, &intent, now);
         match self.database.write(job).await? {
             Outcome::Begun => Ok(Intended::Begun(ticket)),
@@ -136,9 +127,8 @@ impl FileRepository for SqliteRepository {
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>> {
         let (database, query, now) = (Arc::clone(&self.database), query.clone(), self.clock.now());
-        let listed = spawn_blocking(move || {
-            database.read(|connection| list(connection, &query, now))
-        });
+        let listed =
+            spawn_blocking(move || database.read(|connection| list(connection, &query, now)));
         Ok(listed.await.map_err(|error| MetadataError::Unavailable(error.into()))??)
     }
 
@@ -167,9 +157,7 @@ impl FileRepository for SqliteRepository {
         let now = self.clock.now();
         // A look first: an idle server writes nothing.
         let waiting = self.database.read(|connection| {
-            connection
-                .prepare_cached(statements::ANY_ORPHAN)?
-                .exists([now.unix_us()])
+            connection.prepare_cached(statements::ANY_ORPHAN)?.exists([now.unix_us()])
         })?;
         if !waiting {
             return Ok(Vec::new());
@@ -177,10 +165,7 @@ impl FileRepository for SqliteRepository {
         let job = move |connection: &Connection| {
             let mut statement = connection.prepare_cached(statements::CLAIM_ORPHANS)?;
             let orphans = statement.query_map(params![now.unix_us(), limit as i64], |row| {
-                Ok(Orphan {
-                    file_id: file_id(row, 0)?,
-                    blob_key: blob_key(row, 1)?,
-                })
+                Ok(Orphan { file_id: file_id(row, 0)?, blob_key: blob_key(row, 1)? })
             })?;
             orphans.collect()
         };
@@ -190,9 +175,7 @@ impl FileRepository for SqliteRepository {
     async fn forget(&self, file_id: &FileId) -> Result<()> {
         let file_id = *file_id;
         let job = move |connection: &Connection| {
-            connection
-                .prepare_cached(statements::FORGET)?
-                .execute([file_id.to_string()])
+            connection.prepare_cached(statements::FORGET)?.execute([file_id.to_string()])
         };
         self.database.write(job).await?;
         Ok(())
@@ -221,16 +204,13 @@ fn intend(connection: &Connection, intent: &Intent, now: Timestamp) -> rusqlite:
     if let Some(upload_id) = upload_id {
         let mut find = connection.prepare_cached(statements::find_upload())?;
         let found = find
-            .query_row(params![spec.user_id.as_str(), upload_id], |row| {
-                rows::read_upload(row)
-            })
+            .query_row(params![spec.user_id.as_str(), upload_id], rows::read_upload)
             .optional()?;
         match found {
             Some(upload) if upload.start != start => return Ok(Outcome::Conflict),
-            Some(rows::UploadRow {
-                record: Some(record),
-                ..
-            }) => return Ok(Outcome::Finished(Box::new(record))),
+            Some(rows::UploadRow { record: Some(record), .. }) => {
+                return Ok(Outcome::Finished(Box::new(record)));
+            }
             Some(pending) => {
                 let mut abort = connection.prepare_cached(statements::ABORT)?;
                 abort.execute([pending.file_id.to_string()])?;
@@ -294,10 +274,8 @@ fn retire(
     etag: Option<&str>,
 ) -> rusqlite::Result<Option<Retired>> {
     let id = file_id.to_string();
-    let found = connection
-        .prepare_cached(statements::find())?
-        .query_row([&id], read_record)
-        .optional()?;
+    let found =
+        connection.prepare_cached(statements::find())?.query_row([&id], read_record).optional()?;
     let Some(record) = found else {
         return Ok(None);
     };

@@ -36,10 +36,7 @@ impl DataDir {
         let http = role.runs_http().then_some("http.lock");
         let locks = grpc.into_iter().chain(http).map(|name| lock(&path, name));
         let locks = locks.collect::<anyhow::Result<_>>()?;
-        Ok(Self {
-            path,
-            _locks: locks,
-        })
+        Ok(Self { path, _locks: locks })
     }
 
     pub(super) fn database(&self) -> PathBuf {

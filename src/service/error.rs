@@ -104,9 +104,7 @@ impl ServiceError {
     pub const fn persisted_size_bytes(&self) -> Option<u64> {
         match self {
             Self::UploadIncomplete => Some(0),
-            Self::OffsetMismatch {
-                persisted_size_bytes,
-            } => Some(*persisted_size_bytes),
+            Self::OffsetMismatch { persisted_size_bytes } => Some(*persisted_size_bytes),
             _ => None,
         }
     }

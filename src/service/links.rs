@@ -71,7 +71,11 @@ impl FileService {
     }
 
     /// Ends every link made for the file so far.
-    pub async fn revoke_links(&self, file_id: &FileId, owner: Option<&UserId>) -> Result<FileRecord> {
+    pub async fn revoke_links(
+        &self,
+        file_id: &FileId,
+        owner: Option<&UserId>,
+    ) -> Result<FileRecord> {
         self.visible(file_id, owner).await?;
         let revoked = self.repository.raise_link_epoch(file_id).await?;
         revoked.ok_or(ServiceError::FileNotFound)
@@ -84,9 +88,7 @@ impl FileService {
         let found = self.repository.find(&query.grant().file_id).await?;
         let epoch = found.as_ref().map_or(0, |record| record.file.link_epoch);
         self.signer.verify(query, epoch, now)?;
-        found
-            .filter(|record| record.is_visible(now))
-            .ok_or(ServiceError::FileNotFound)
+        found.filter(|record| record.is_visible(now)).ok_or(ServiceError::FileNotFound)
     }
 
     /// How long a link's content may be kept by the browser that fetched it: at most `most`, and never past

@@ -47,9 +47,7 @@ impl FileService {
     /// One page of a user's files, newest first. `token` must be one that the page before gave.
     pub async fn list(&self, user_id: &UserId, size: usize, token: Option<&str>) -> Result<Page> {
         let keys = self.signer.keys();
-        let after = token
-            .map(|token| page_token::read(keys, user_id, token))
-            .transpose()?;
+        let after = token.map(|token| page_token::read(keys, user_id, token)).transpose()?;
         let size = size.clamp(1, PAGE_SIZE_MAX);
         let query = ListQuery {
             user_id: user_id.clone(),

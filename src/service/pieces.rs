@@ -1,10 +1,6 @@
 //! A caller's stream in pieces worth handing to another thread, within one budget of memory for all uploads.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -52,12 +48,7 @@ pub(super) struct Pieces {
 
 impl Pieces {
     pub(super) fn new(parts: UploadParts, budget: Arc<Semaphore>, idle_max: Duration) -> Self {
-        Self {
-            parts,
-            held_back: None,
-            budget,
-            idle_max,
-        }
+        Self { parts, held_back: None, budget, idle_max }
     }
 
     /// Waits for the next piece, as long as the caller may be silent.
@@ -78,9 +69,7 @@ impl Pieces {
         }
         match timeout(self.idle_max, self.parts.next()).await {
             Ok(part) => part.transpose(),
-            Err(_) => Err(ServiceError::UploadStalled {
-                idle_s: self.idle_max.as_secs(),
-            }),
+            Err(_) => Err(ServiceError::UploadStalled { idle_s: self.idle_max.as_secs() }),
         }
     }
 
@@ -142,10 +131,7 @@ impl AsRef<[u8]> for Counted {
 }
 
 fn counted(chunk: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
-    Bytes::from_owner(Counted {
-        chunk,
-        _permit: permit,
-    })
+    Bytes::from_owner(Counted { chunk, _permit: permit })
 }
 
 #[cfg(test)]

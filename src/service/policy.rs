@@ -49,8 +49,7 @@ impl UploadLimits {
 
     /// One permit a byte; a message of the largest size always fits.
     pub(super) fn buffer_permits(&self) -> usize {
-        self.buffer_bytes_max
-            .clamp(CHUNK_BYTES_MAX, tokio::sync::Semaphore::MAX_PERMITS)
+        self.buffer_bytes_max.clamp(CHUNK_BYTES_MAX, tokio::sync::Semaphore::MAX_PERMITS)
     }
 }
 
@@ -67,10 +66,7 @@ impl Policy {
             );
             return Err(FieldError::unsupported("filename", problem));
         }
-        Ok(Admitted {
-            purpose,
-            media_type,
-        })
+        Ok(Admitted { purpose, media_type })
     }
 
     /// Most bytes in a file of this purpose.

@@ -17,8 +17,8 @@ use crate::{
     upload::{Upload, UploadError},
 };
 
-pub use super::pieces::{UploadPart, UploadParts};
 use super::pieces::Piece;
+pub use super::pieces::{UploadPart, UploadParts};
 
 /// Up to this size, hashing takes less time than handing the bytes to another thread.
 const HASH_INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -64,20 +64,14 @@ impl FileService {
         let ticket = match self.repository.intend(intent).await? {
             Intended::Begun(ticket) => ticket,
             Intended::Finished(record) => {
-                return Ok(Uploaded {
-                    record: *record,
-                    replayed: true,
-                });
+                return Ok(Uploaded { record: *record, replayed: true });
             }
         };
         let received = self.receive(&ticket, upload, parts).await;
         if received.is_err() {
             self.clean_up(&ticket).await;
         }
-        Ok(Uploaded {
-            record: received?,
-            replayed: false,
-        })
+        Ok(Uploaded { record: received?, replayed: false })
     }
 
     /// What follows the intent, in the order that a crash may cut anywhere.

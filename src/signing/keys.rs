@@ -57,9 +57,10 @@ impl KeyRing {
 
     /// Whether any key made `signature` for `message`: in constant time, and every key is tried.
     pub fn verify(&self, message: &str, signature: &Signature) -> bool {
-        let matches = self.0.iter().fold(Choice::from(0), |found, state| {
-            found | tag(state, message).ct_eq(signature)
-        });
+        let matches = self
+            .0
+            .iter()
+            .fold(Choice::from(0), |found, state| found | tag(state, message).ct_eq(signature));
         matches.into()
     }
 }
@@ -71,12 +72,7 @@ impl fmt::Debug for KeyRing {
 }
 
 fn tag(state: &Hmac<Sha256>, message: &str) -> Signature {
-    state
-        .clone()
-        .chain_update(message.as_bytes())
-        .finalize()
-        .into_bytes()
-        .into()
+    state.clone().chain_update(message.as_bytes()).finalize().into_bytes().into()
 }
 
 #[cfg(test)]

@@ -8,11 +8,7 @@ use super::{LinkError, keys::Signature};
 use crate::file::{id::FileId, name::FileName};
 
 /// Everything but the unreserved characters of RFC 3986, section 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Digits of the latest expiry that can be written: enough for the next 30,000 years.
 const EXPIRES_DIGITS_MAX: usize = 12;
 
@@ -171,9 +167,7 @@ fn parse_expires(text: &str) -> Option<i64> {
 
 /// 64 lower-case hex digits.
 fn parse_signature(text: &str) -> Option<Signature> {
-    let lower = text
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let lower = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let mut signature = Signature::default();
     (lower && hex::decode_to_slice(text, &mut signature).is_ok()).then_some(signature)
 }

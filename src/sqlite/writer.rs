@@ -105,10 +105,7 @@ fn write_groups(connection: &Connection, queue: &Receiver<Job>, failed: &Cancell
 }
 
 /// Runs and commits one group. Only an error that makes later commits untrustworthy is returned.
-fn commit_group(
-    connection: &Connection,
-    group: impl Iterator<Item = Job>,
-) -> rusqlite::Result<()> {
+fn commit_group(connection: &Connection, group: impl Iterator<Item = Job>) -> rusqlite::Result<()> {
     let mut replies = Vec::new();
     let outcome = run_group(connection, group, &mut replies);
     let commit = match &outcome {

@@ -20,10 +20,8 @@ use quick_cache::{Weighter, sync::Cache};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
 use crate::blob::BlobKey;
-use super::{
-    Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError,
-};
 use disk::Disk;
 use small::{SMALL_BYTES_MAX, SmallBlobs};
 use staged::StagedFile;
@@ -95,10 +93,7 @@ impl LocalStorage {
                 opened => opened.map_err(failure("open a blob"))?,
             };
             let size_bytes = file.metadata().map_err(failure("open a blob"))?.len();
-            Ok(OpenFile {
-                file: Arc::new(file),
-                size_bytes,
-            })
+            Ok(OpenFile { file: Arc::new(file), size_bytes })
         })
     }
 }
@@ -127,11 +122,7 @@ impl Storage for LocalStorage {
         if range.end() > size_bytes {
             return Err(StorageError::Truncated(*key));
         }
-        Ok(Blob::File {
-            file,
-            key: *key,
-            range,
-        })
+        Ok(Blob::File { file, key: *key, range })
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {
@@ -166,14 +157,10 @@ impl Storage for LocalStorage {
 /// Turns an I/O error met while trying to `action` into a storage error.
 fn failure(action: &'static str) -> impl FnOnce(io::Error) -> StorageError {
     move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageError::Full {
-            action,
-            source: source.into(),
-        },
-        _ => StorageError::Unavailable {
-            action,
-            source: source.into(),
-        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StorageError::Full { action, source: source.into() }
+        }
+        _ => StorageError::Unavailable { action, source: source.into() },
     }
 }
 

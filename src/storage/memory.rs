@@ -9,10 +9,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
+use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
 use crate::blob::BlobKey;
-use super::{
-    Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError,
-};
 
 type Blobs = Arc<Mutex<BTreeMap<BlobKey, Bytes>>>;
 

@@ -15,8 +15,8 @@ use futures_util::Stream;
 use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::blob::BlobKey;
 use super::{Blob, ByteRange, Result, StorageError};
+use crate::blob::BlobKey;
 
 /// The bytes of an open blob; ends cleanly only after the last one.
 #[derive(Debug)]
@@ -40,17 +40,11 @@ impl BlobStream {
     pub(super) fn new(blob: Blob, piece_bytes: usize) -> Self {
         let source = match blob {
             Blob::Bytes(bytes) => Source::Bytes(bytes),
-            Blob::File { file, key, range } => Source::File {
-                file,
-                key,
-                left: range,
-                reading: None,
-            },
+            Blob::File { file, key, range } => {
+                Source::File { file, key, left: range, reading: None }
+            }
         };
-        Self {
-            source,
-            piece_bytes: piece_bytes.max(1),
-        }
+        Self { source, piece_bytes: piece_bytes.max(1) }
     }
 
     /// How many bytes are still to come.
@@ -75,12 +69,7 @@ impl Stream for BlobStream {
                 let len = bytes.len().min(piece_bytes);
                 Poll::Ready(Some(Ok(bytes.split_to(len))))
             }
-            Source::File {
-                file,
-                key,
-                left,
-                reading,
-            } => {
+            Source::File { file, key, left, reading } => {
                 let len = usize::try_from(left.len).map_or(piece_bytes, |all| all.min(piece_bytes));
                 let read = ready!(poll_read(file, left.offset, len, reading, context));
                 let piece = whole(read, key);
@@ -100,10 +89,9 @@ fn whole(read: io::Result<Vec<u8>>, key: &BlobKey) -> Result<Bytes> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Err(StorageError::Truncated(*key))
         }
-        Err(error) => Err(StorageError::Unavailable {
-            action: "read a blob",
-            source: error.into(),
-        }),
+        Err(error) => {
+            Err(StorageError::Unavailable { action: "read a blob", source: error.into() })
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What every storage backend and every database promises: one line enrols another one.
 
+#![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 /// Makes each promise a test of one backend.
 macro_rules! promises {
     ($backend:ident: $($promise:ident),+ $(,)?) => {

@@ -11,8 +11,7 @@ use files::{
     },
     metadata::{
         FileRecord, FileRepository, Intended, Intent, ListPosition, ListQuery, MetadataError,
-        UploadTicket, cached::CachedRepository, memory::MemoryRepository,
-        sqlite::SqliteRepository,
+        UploadTicket, cached::CachedRepository, memory::MemoryRepository, sqlite::SqliteRepository,
     },
 };
 use tempfile::TempDir;
@@ -46,19 +45,12 @@ fn sqlite() -> Result<Backend> {
     let (clock, directory) = (clock(), tempfile::tempdir()?);
     let path = directory.path().join("metadata.db");
     let repository = SqliteRepository::open(&path, Arc::clone(&clock) as Arc<dyn Clock>)?;
-    Ok(Backend {
-        repository: Arc::new(repository),
-        clock,
-        _directory: Some(directory),
-    })
+    Ok(Backend { repository: Arc::new(repository), clock, _directory: Some(directory) })
 }
 
 fn cached_sqlite() -> Result<Backend> {
     let inner = sqlite()?;
-    Ok(Backend {
-        repository: Arc::new(CachedRepository::new(inner.repository, 100)),
-        ..inner
-    })
+    Ok(Backend { repository: Arc::new(CachedRepository::new(inner.repository, 100)), ..inner })
 }
 
 macro_rules! conforms {
@@ -111,20 +103,13 @@ fn spec(user_name: &str, upload_id: Option<Uuid>) -> FileSpec {
 }
 
 fn content() -> Content {
-    Content {
-        size_bytes: u64::from(u32::MAX) + 7,
-        sha256: [7; 32],
-    }
+    Content { size_bytes: u64::from(u32::MAX) + 7, sha256: [7; 32] }
 }
 
 impl Backend {
     async fn intend(&self, spec: FileSpec) -> Result<Intended> {
-        let intent = Intent {
-            file_id: FileId::random()?,
-            blob_key: BlobKey::random()?,
-            spec,
-            lease: LEASE,
-        };
+        let intent =
+            Intent { file_id: FileId::random()?, blob_key: BlobKey::random()?, spec, lease: LEASE };
         Ok(self.repository.intend(intent).await?)
     }
 
@@ -148,7 +133,12 @@ impl Backend {
         Ok(self.repository.find(id).await?.is_some())
     }
 
-    async fn list(&self, owner: &str, after: Option<ListPosition>, limit: usize) -> Result<Vec<FileId>> {
+    async fn list(
+        &self,
+        owner: &str,
+        after: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<Vec<FileId>> {
         let user_id = user(owner);
         let query = ListQuery { user_id, after, limit };
         let page = self.repository.list(&query).await?;

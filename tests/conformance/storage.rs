@@ -206,7 +206,8 @@ async fn writers_of_different_keys_do_not_meet(backend: Backend) -> Result {
     let writes = (0..16).map(|n| {
         let backend = Arc::clone(&backend);
         tokio::spawn(async move {
-            let (key, content) = (BlobKey::random()?, Bytes::from(vec![n; 50_000 * (1 + usize::from(n))]));
+            let (key, content) =
+                (BlobKey::random()?, Bytes::from(vec![n; 50_000 * (1 + usize::from(n))]));
             write(&backend, &key, &content).await?;
             anyhow::Ok((key, content))
         })

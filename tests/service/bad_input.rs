@@ -86,11 +86,8 @@ async fn what_this_version_does_not_do_is_refused_not_ignored() -> Result {
         assert_refused(outcome, Code::Unimplemented, "UNIMPLEMENTED", None);
     }
     let filter = files::proto::FileFilter { filename_contains: "a".into(), ..Default::default() };
-    let request = ListFilesRequest {
-        user_id: "user-1".into(),
-        filter: Some(filter),
-        ..Default::default()
-    };
+    let request =
+        ListFilesRequest { user_id: "user-1".into(), filter: Some(filter), ..Default::default() };
     let outcome = client.list_files(request).await;
     assert_refused(outcome, Code::Unimplemented, "UNIMPLEMENTED", None);
     server.assert_empty().await
@@ -109,12 +106,7 @@ async fn types_that_are_not_accepted_are_refused() -> Result {
         ("text.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
     ] {
         let outcome = upload(&mut client, start(name), content).await;
-        assert_refused(
-            outcome,
-            Code::InvalidArgument,
-            "FILE_TYPE_UNSUPPORTED",
-            Some("filename"),
-        );
+        assert_refused(outcome, Code::InvalidArgument, "FILE_TYPE_UNSUPPORTED", Some("filename"));
         server.assert_empty().await?;
     }
     Ok(())

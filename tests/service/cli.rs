@@ -44,7 +44,10 @@ async fn a_file_goes_in_and_comes_out_by_script() -> Result {
     let files: Vec<Value> =
         uploaded.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>()?;
     assert_eq!(files.len(), 2);
-    assert_eq!((&files[0]["filename"], &files[0]["size_bytes"]), (&"one.txt".into(), &700_000.into()));
+    assert_eq!(
+        (&files[0]["filename"], &files[0]["size_bytes"]),
+        (&"one.txt".into(), &700_000.into())
+    );
     assert_eq!(files[1]["labels"]["k"], "v");
     let id = files[0]["id"].as_str().expect("an id");
 

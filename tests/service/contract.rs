@@ -49,7 +49,11 @@ impl Encoder for RawCodec {
     type Item = Vec<u8>;
     type Error = Status;
 
-    fn encode(&mut self, item: Vec<u8>, out: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+    fn encode(
+        &mut self,
+        item: Vec<u8>,
+        out: &mut EncodeBuf<'_>,
+    ) -> std::result::Result<(), Status> {
         out.put_slice(&item);
         Ok(())
     }
@@ -59,7 +63,10 @@ impl Decoder for RawCodec {
     type Item = Vec<u8>;
     type Error = Status;
 
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> std::result::Result<Option<Vec<u8>>, Status> {
+    fn decode(
+        &mut self,
+        bytes: &mut DecodeBuf<'_>,
+    ) -> std::result::Result<Option<Vec<u8>>, Status> {
         Ok(Some(bytes.copy_to_bytes(bytes.remaining()).to_vec()))
     }
 }

@@ -120,7 +120,8 @@ async fn every_accepted_type_can_be_uploaded() -> Result {
 
 #[tokio::test]
 async fn more_types_and_purposes_come_by_configuration() -> Result {
-    let server = TestServer::configured(&[("FILES__TYPES__IPYNB", "application/x-ipynb+json")]).await?;
+    let server =
+        TestServer::configured(&[("FILES__TYPES__IPYNB", "application/x-ipynb+json")]).await?;
     let file = server.upload("Notebook.ipynb", "{}").await?;
     assert_eq!(file.mime_type, "application/x-ipynb+json");
     Ok(())
@@ -217,10 +218,8 @@ async fn a_deleted_file_is_gone_with_its_bytes_and_links() -> Result {
     let mut client = server.client().await?;
     for size in [10, 1_000_000] {
         let file = server.upload("a.txt", vec![b'x'; size]).await?;
-        let request = files::proto::CreateSignedUrlRequest {
-            file_id: file.id.clone(),
-            ..Default::default()
-        };
+        let request =
+            files::proto::CreateSignedUrlRequest { file_id: file.id.clone(), ..Default::default() };
         let link = server.link(request).await?;
         assert_eq!(server.get(&link, &[]).await?.body.len(), size);
         let deleted = client.delete_file(delete(&file.id)).await?.into_inner();
@@ -293,8 +292,7 @@ async fn damaged_content_is_said_to_be_and_never_cut_short_in_silence() -> Resul
     let request = DownloadFileRequest { file_id: file.id.clone(), ..Default::default() };
     let outcome = server.client().await?.download_file(request).await;
     assert_refused(outcome, Code::DataLoss, "CONTENT_DAMAGED", None);
-    let request =
-        files::proto::CreateSignedUrlRequest { file_id: file.id, ..Default::default() };
+    let request = files::proto::CreateSignedUrlRequest { file_id: file.id, ..Default::default() };
     let link = server.link(request).await?;
     let refused = server.get(&link, &[]).await?;
     assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (500, "CONTENT_DAMAGED"));

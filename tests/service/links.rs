@@ -23,7 +23,10 @@ fn lasting(file_id: &str, seconds: i64) -> CreateSignedUrlRequest {
     CreateSignedUrlRequest { ttl, ..link(file_id) }
 }
 
-async fn sign(server: &TestServer, request: CreateSignedUrlRequest) -> Result<CreateSignedUrlResponse> {
+async fn sign(
+    server: &TestServer,
+    request: CreateSignedUrlRequest,
+) -> Result<CreateSignedUrlResponse> {
     Ok(server.client().await?.create_signed_url(request).await?.into_inner())
 }
 
@@ -92,7 +95,8 @@ async fn a_batch_answers_each_wish_in_order() -> Result {
     let foreign = CreateSignedUrlRequest { user_id: "user-2".into(), ..link(&file.id) };
     let requests = vec![link(&file.id), link(unknown), foreign, lasting(&file.id, 0), link("x")];
     let batch = BatchCreateSignedUrlsRequest { requests };
-    let results = server.client().await?.batch_create_signed_urls(batch).await?.into_inner().results;
+    let results =
+        server.client().await?.batch_create_signed_urls(batch).await?.into_inner().results;
     let ids: Vec<&str> = results.iter().map(|it| it.file_id.as_str()).collect();
     assert_eq!(ids, [file.id.as_str(), unknown, &file.id, &file.id, "x"]);
     let reasons: Vec<String> = results
@@ -103,7 +107,8 @@ async fn a_batch_answers_each_wish_in_order() -> Result {
             None => "none".to_owned(),
         })
         .collect();
-    let expected = ["http://", "FILE_NOT_FOUND", "FILE_NOT_FOUND", "FIELD_INVALID", "FIELD_INVALID"];
+    let expected =
+        ["http://", "FILE_NOT_FOUND", "FILE_NOT_FOUND", "FIELD_INVALID", "FIELD_INVALID"];
     assert_eq!(reasons, expected);
     Ok(())
 }

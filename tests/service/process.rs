@@ -18,7 +18,9 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::support::{Client, Result, assert_refused, data, finish, message, request, start, upload};
+use crate::support::{
+    Client, Result, assert_refused, data, finish, message, request, start, upload,
+};
 
 /// Signals, by the process id of a child.
 mod nix_signal {
@@ -238,8 +240,7 @@ async fn two_roles_share_one_directory() -> Result {
     for _ in 0..3 {
         assert_eq!(request(address, "GET", &target, &[]).await?.body, b"shared");
     }
-    let deletion =
-        files::proto::DeleteFileRequest { file_id: file.id, ..Default::default() };
+    let deletion = files::proto::DeleteFileRequest { file_id: file.id, ..Default::default() };
     client.delete_file(deletion).await?;
     assert_eq!(request(address, "GET", &target, &[]).await?.status, 404);
     Ok(())
@@ -368,8 +369,7 @@ async fn probes_tell_of_the_drain() -> Result {
         tokio::task::yield_now().await;
     }
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", process.grpc))?;
-    let mut health =
-        tonic_health::pb::health_client::HealthClient::new(channel.connect().await?);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel.connect().await?);
     let watch = tonic_health::pb::HealthCheckRequest::default();
     let mut states = health.watch(watch).await?.into_inner();
     assert_eq!(states.message().await?.map(|it| it.status), Some(1));

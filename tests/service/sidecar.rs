@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use files::{
     proto::{CreateSignedUrlRequest, Disposition, RevokeSignedUrlsRequest},
-    signing::{
-        UrlSigner,
-        keys::KeyRing,
-        link::Grant,
-    },
+    signing::{UrlSigner, keys::KeyRing, link::Grant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,12 +28,8 @@ async fn serving(name: &str, content: &[u8]) -> Result<(TestServer, String)> {
 /// A link signed with the server's key, whatever it says.
 fn signed(file_id: &str, expires_unix_s: i64) -> Result<String> {
     let signer = UrlSigner::new(KeyRing::new([SIGNING_KEY])?, &Url::parse("http://x")?);
-    let grant = Grant {
-        file_id: file_id.parse()?,
-        expires_unix_s,
-        disposition: None,
-        filename: None,
-    };
+    let grant =
+        Grant { file_id: file_id.parse()?, expires_unix_s, disposition: None, filename: None };
     let url = signer.sign(&grant, 0);
     Ok(url.trim_start_matches("http://x").to_owned())
 }
@@ -234,7 +226,8 @@ async fn what_could_run_scripts_is_an_attachment_whatever_the_link_asks() -> Res
 async fn the_name_in_a_link_is_the_name_offered() -> Result {
     let (server, _) = serving("a.txt", b"x").await?;
     let file = server.upload("b.txt", "x").await?;
-    let request = CreateSignedUrlRequest { filename: "my plot; \"1\".txt".into(), ..link(&file.id) };
+    let request =
+        CreateSignedUrlRequest { filename: "my plot; \"1\".txt".into(), ..link(&file.id) };
     let answer = server.get(&server.link(request).await?, &[]).await?;
     assert_eq!(
         answer.header("content-disposition"),
@@ -305,13 +298,17 @@ async fn every_parameter_is_known_present_once_and_strict() -> Result {
     let parts: Vec<&str> = query.split('&').collect();
     let [file_id, expires, signature] = parts[..] else { panic!("three parameters") };
     let malformed = [
-        format!("{path}"),
+        path.to_owned(),
         format!("{path}?"),
         format!("{path}?{file_id}&{expires}"),
         format!("{path}?{query}&extra=1"),
         format!("{path}?{query}&{signature}"),
         format!("{path}?{query}&"),
-        format!("{path}?{}&{expires}&{}", file_id, signature.to_uppercase().replace("SIGNATURE", "signature")),
+        format!(
+            "{path}?{}&{expires}&{}",
+            file_id,
+            signature.to_uppercase().replace("SIGNATURE", "signature")
+        ),
         format!("{path}?{file_id}&{}&{signature}", expires.replace('=', "=0")),
         format!("{path}?{file_id}&{}&{signature}", expires.replace('=', "=+")),
         format!("{path}?{}&{expires}&{signature}", file_id.replace("file_", "%66ile_")),
@@ -324,7 +321,10 @@ async fn every_parameter_is_known_present_once_and_strict() -> Result {
     }
     let raw = format!("GET {target}&filename=é HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_eq!(exchange(server.http, raw.as_bytes()).await?.status, 400);
-    assert_eq!(server.get(&format!("{path}?{signature}&{file_id}&{expires}"), &[]).await?.status, 200);
+    assert_eq!(
+        server.get(&format!("{path}?{signature}&{file_id}&{expires}"), &[]).await?.status,
+        200
+    );
     Ok(())
 }
 
@@ -404,7 +404,8 @@ async fn a_connection_serves_many_requests_in_order() -> Result {
     stream.write_all(pipelined.as_bytes()).await?;
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await?;
-    let bodies: Vec<&str> = answers.split("HTTP/1.1 206").skip(1).map(|it| &it[it.len() - 1..]).collect();
+    let bodies: Vec<&str> =
+        answers.split("HTTP/1.1 206").skip(1).map(|it| &it[it.len() - 1..]).collect();
     assert_eq!(bodies, ["3", "4", "5"]);
     Ok(())
 }

@@ -156,9 +156,7 @@ pub fn start(name: &str) -> UploadStart {
 }
 
 pub fn message(message: Message) -> UploadFileRequest {
-    UploadFileRequest {
-        message: Some(message),
-    }
+    UploadFileRequest { message: Some(message) }
 }
 
 pub fn data(content: impl Into<Bytes>) -> UploadFileRequest {
@@ -178,10 +176,8 @@ pub async fn upload(
     let content = content.into();
     let chunk = |at: usize| content.slice(at..content.len().min(at + 256 * 1024));
     let chunks = (0..content.len()).step_by(256 * 1024).map(|at| data(chunk(at)));
-    let messages: Vec<_> = std::iter::once(message(Message::Start(start)))
-        .chain(chunks)
-        .chain([finish()])
-        .collect();
+    let messages: Vec<_> =
+        std::iter::once(message(Message::Start(start))).chain(chunks).chain([finish()]).collect();
     send(client, messages).await
 }
 
@@ -243,7 +239,8 @@ pub async fn request(
 ) -> Result<Answer> {
     let fields: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
+    let head =
+        format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
     exchange(address, head.as_bytes()).await
 }
 
@@ -270,11 +267,7 @@ pub fn parse(answer: &[u8]) -> Result<Answer> {
         let (name, value) = line.split_once(": ").unwrap_or((line, ""));
         headers.append(name.parse::<HeaderName>()?, HeaderValue::from_str(value)?);
     }
-    Ok(Answer {
-        status: status.parse()?,
-        headers,
-        body: answer[end + 4..].to_vec(),
-    })
+    Ok(Answer { status: status.parse()?, headers, body: answer[end + 4..].to_vec() })
 }
 
 /// A tool that `scripts/test` installs; without it the test fails.

@@ -50,9 +50,7 @@ pub(super) fn start(
     match unsigned("offset", start.offset)? {
         0 => Ok(spec),
         // An upload is kept whole or not at all, so none has durable bytes to go on from.
-        _ => Err(ServiceError::OffsetMismatch {
-            persisted_size_bytes: 0,
-        }),
+        _ => Err(ServiceError::OffsetMismatch { persisted_size_bytes: 0 }),
     }
 }
 
@@ -70,19 +68,14 @@ fn upload_id(text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() {
         return Ok(None);
     }
-    Uuid::try_parse(text)
-        .map(Some)
-        .map_err(|_| FieldError::new("upload_id", "must be a UUID"))
+    Uuid::try_parse(text).map(Some).map_err(|_| FieldError::new("upload_id", "must be a UUID"))
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> Result<Option<Sha256Digest>> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    bytes
-        .try_into()
-        .map(Some)
-        .map_err(|_| FieldError::new("sha256", "must be 32 bytes, or none"))
+    bytes.try_into().map(Some).map_err(|_| FieldError::new("sha256", "must be 32 bytes, or none"))
 }
 
 /// A file and the user on whose behalf it is asked for.
@@ -95,10 +88,7 @@ pub(super) fn download(
     request: &DownloadFileRequest,
 ) -> Result<(FileId, Option<UserId>, ReadWindow)> {
     let (file_id, owner) = target(&request.file_id, &request.user_id)?;
-    let window = ReadWindow {
-        offset: request.read_offset,
-        limit: request.read_limit,
-    };
+    let window = ReadWindow { offset: request.read_offset, limit: request.read_limit };
     Ok((file_id, owner, window))
 }
 

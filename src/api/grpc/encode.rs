@@ -38,15 +38,11 @@ pub(super) fn file(file: &File) -> proto::File {
 }
 
 pub(super) fn download_file(of: &File) -> DownloadFileResponse {
-    DownloadFileResponse {
-        message: Some(Message::File(file(of))),
-    }
+    DownloadFileResponse { message: Some(Message::File(file(of))) }
 }
 
 pub(super) fn download_data(data: Bytes) -> DownloadFileResponse {
-    DownloadFileResponse {
-        message: Some(Message::Data(data)),
-    }
+    DownloadFileResponse { message: Some(Message::Data(data)) }
 }
 
 pub(super) fn link(link: Link) -> CreateSignedUrlResponse {
@@ -65,10 +61,7 @@ pub(super) fn batch_item(
         Ok(link) => Outcome::SignedUrl(link),
         Err(error) => Outcome::ErrorReason(error.code().reason().to_owned()),
     };
-    BatchSignedUrl {
-        file_id,
-        outcome: Some(outcome),
-    }
+    BatchSignedUrl { file_id, outcome: Some(outcome) }
 }
 
 pub(super) fn page(page: Page) -> ListFilesResponse {

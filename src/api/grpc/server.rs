@@ -77,8 +77,8 @@ pub async fn serve(
 
 /// Every service that is answered: the contract's, health, and reflection in both its versions.
 fn routes(api: GrpcApi, health: HealthReporter) -> anyhow::Result<Routes> {
-    let files = FilesServiceServer::new(api)
-        .max_decoding_message_size(CHUNK_BYTES_MAX + FRAMING_BYTES);
+    let files =
+        FilesServiceServer::new(api).max_decoding_message_size(CHUNK_BYTES_MAX + FRAMING_BYTES);
     let health = tonic_health::server::HealthService::from_health_reporter(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()

@@ -6,11 +6,7 @@ use tonic::{Code, Status, Streaming};
 use crate::{
     error::FieldError,
     proto::{UploadFileRequest, UploadStart, upload_file_request::Message},
-    service::{
-        ServiceError,
-        policy::CHUNK_BYTES_MAX,
-        upload::UploadPart,
-    },
+    service::{ServiceError, policy::CHUNK_BYTES_MAX, upload::UploadPart},
 };
 
 use super::decode;
@@ -22,9 +18,7 @@ pub(super) async fn first(
     match messages.next().await {
         None => Err(ServiceError::UploadIncomplete),
         Some(Err(status)) => Err(broken(&status)),
-        Some(Ok(UploadFileRequest {
-            message: Some(Message::Start(start)),
-        })) => Ok(start),
+        Some(Ok(UploadFileRequest { message: Some(Message::Start(start)) })) => Ok(start),
         Some(Ok(_)) => Err(FieldError::new("start", "must be the first message").into()),
     }
 }

@@ -73,18 +73,11 @@ impl Entity {
         headers.insert("cross-origin-resource-policy", options.resource_policy.clone());
         let policy = options.policies.of(file.media_type.as_str());
         headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
-        Self {
-            headers,
-            etag,
-            last_modified: file.create_time,
-        }
+        Self { headers, etag, last_modified: file.create_time }
     }
 
     pub(super) fn validators(&self) -> Validators<'_> {
-        Validators {
-            etag: &self.etag,
-            last_modified: self.last_modified,
-        }
+        Validators { etag: &self.etag, last_modified: self.last_modified }
     }
 
     /// The whole content (200), or one part of it (206).
@@ -140,13 +133,9 @@ fn disposition(file: &File, grant: &Grant) -> Disposition {
 
 fn content_type(file: &File, disposition: Disposition) -> &str {
     let media_type = file.media_type.as_str();
-    let shown_as_text = disposition == Disposition::Inline
-        && file.media_type.rendering() == Rendering::PlainText;
-    if shown_as_text || ACTIVE_SUBRESOURCES.contains(&media_type) {
-        TEXT_PLAIN
-    } else {
-        media_type
-    }
+    let shown_as_text =
+        disposition == Disposition::Inline && file.media_type.rendering() == Rendering::PlainText;
+    if shown_as_text || ACTIVE_SUBRESOURCES.contains(&media_type) { TEXT_PLAIN } else { media_type }
 }
 
 /// RFC 6266: an ASCII `filename` for old readers, and the true name as `filename*` (RFC 8187).

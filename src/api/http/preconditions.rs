@@ -60,9 +60,7 @@ fn is_fresh(headers: &HeaderMap, etag: &ETag, last_modified: SystemTime) -> bool
     if let Some(known) = headers.typed_get::<IfNoneMatch>() {
         return !known.precondition_passes(etag);
     }
-    headers
-        .typed_get::<IfModifiedSince>()
-        .is_some_and(|since| !since.is_modified(last_modified))
+    headers.typed_get::<IfModifiedSince>().is_some_and(|since| !since.is_modified(last_modified))
 }
 
 /// One well-formed range; several, or a malformed one, select everything.
@@ -116,7 +114,16 @@ mod tests {
 
     #[test]
     fn several_or_malformed_ranges_select_everything() {
-        for range in ["", "bytes", "bytes=", "bytes=a-b", "bytes=5-2", "bytes=0-1,3-4", "lines=0-1", "bytes=+1-2"] {
+        for range in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=a-b",
+            "bytes=5-2",
+            "bytes=0-1,3-4",
+            "lines=0-1",
+            "bytes=+1-2",
+        ] {
             assert_eq!(select_range(range, 10), Selected::Whole, "{range}");
         }
     }

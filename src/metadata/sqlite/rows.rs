@@ -24,10 +24,7 @@ pub(super) struct UploadRow {
 
 /// Reads the columns of `statements::RECORD`.
 pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
-    let content = Content {
-        size_bytes: unsigned(row, 7)?,
-        sha256: row.get(8)?,
-    };
+    let content = Content { size_bytes: unsigned(row, 7)?, sha256: row.get(8)? };
     let file = File {
         id: file_id(row, 0)?,
         user_id: text(row, 1, |text| UserId::parse(&text))?,
@@ -42,10 +39,7 @@ pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
         revision: unsigned(row, 12)?,
         link_epoch: unsigned(row, 13)?,
     };
-    Ok(FileRecord {
-        file,
-        blob_key: blob_key(row, 6)?,
-    })
+    Ok(FileRecord { file, blob_key: blob_key(row, 6)? })
 }
 
 /// Reads the columns of `statements::RECORD`, then the state and the digest of the start.
@@ -91,8 +85,9 @@ fn text<T, E>(
 where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    parse(row.get(column)?)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+    parse(row.get(column)?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+    })
 }
 
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

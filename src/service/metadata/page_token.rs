@@ -24,7 +24,11 @@ pub(super) fn write(keys: &KeyRing, user_id: &UserId, position: ListPosition) ->
     URL_SAFE_NO_PAD.encode(token)
 }
 
-pub(super) fn read(keys: &KeyRing, user_id: &UserId, token: &str) -> Result<ListPosition, FieldError> {
+pub(super) fn read(
+    keys: &KeyRing,
+    user_id: &UserId,
+    token: &str,
+) -> Result<ListPosition, FieldError> {
     parse(keys, user_id, token).ok_or_else(|| {
         FieldError::new("page_token", "must be the next_page_token of the same listing")
     })

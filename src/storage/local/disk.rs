@@ -7,8 +7,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::blob::BlobKey;
 use super::{BlobEntry, Result, failure};
+use crate::blob::BlobKey;
 
 /// What readers and writers share: the directory and whether it can still be trusted.
 #[derive(Debug)]
@@ -21,10 +21,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn prepare(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        let disk = Self {
-            root: root.to_owned(),
-            poisoned: AtomicBool::new(false),
-        };
+        let disk = Self { root: root.to_owned(), poisoned: AtomicBool::new(false) };
         make_directory(&disk.staging())?;
         for shard in 0..=u8::MAX {
             make_directory(&disk.shard(shard))?;

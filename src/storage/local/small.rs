@@ -74,9 +74,7 @@ impl SmallBlobs {
         }
         let key = *key;
         let delete = move |connection: &Connection| {
-            connection
-                .prepare_cached("DELETE FROM blobs WHERE key = ?1")?
-                .execute([key.as_bytes()])
+            connection.prepare_cached("DELETE FROM blobs WHERE key = ?1")?.execute([key.as_bytes()])
         };
         let deleted = self.database.write(delete).await;
         deleted.map_err(failure("delete a small blob"))?;
@@ -110,13 +108,7 @@ impl SmallBlobs {
 
 fn failure(action: &'static str) -> impl FnOnce(DatabaseError) -> StorageError {
     move |source| match source {
-        DatabaseError::Full(_) => StorageError::Full {
-            action,
-            source: source.into(),
-        },
-        _ => StorageError::Unavailable {
-            action,
-            source: source.into(),
-        },
+        DatabaseError::Full(_) => StorageError::Full { action, source: source.into() },
+        _ => StorageError::Unavailable { action, source: source.into() },
     }
 }

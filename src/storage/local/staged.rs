@@ -14,12 +14,12 @@ use rustix::{
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::blob::BlobKey;
 use super::{
     Result, StorageError, blocking,
     disk::{Disk, sync_directory},
     failure, write_behind,
 };
+use crate::blob::BlobKey;
 
 /// Dirty bytes after which the kernel is asked to start writing them out, so that the final sync finds
 /// little left to do.
@@ -42,13 +42,7 @@ impl StagedFile {
         let path = disk.staging_path(&key);
         let create = move || OpenOptions::new().write(true).create_new(true).open(path);
         let file = blocking("create a staging file", create).await?;
-        Ok(Self {
-            disk,
-            key,
-            file: Arc::new(file),
-            size_bytes: 0,
-            in_flight: None,
-        })
+        Ok(Self { disk, key, file: Arc::new(file), size_bytes: 0, in_flight: None })
     }
 
     pub(super) async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()> {

@@ -1,0 +1,71 @@
+# What the scripts share: installing what they need, once. Sourced, not run.
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools="$root/target/tools"
+
+say() {
+    printf '\n== %s\n' "$*" >&2
+}
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "this needs root or sudo: $*"
+    fi
+}
+
+# need_debian COMMAND=PACKAGE... installs each package whose command is not there.
+need_debian() {
+    local missing=() pair
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    command -v apt-get >/dev/null || fail "install these first: ${missing[*]}"
+    say "installing ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${missing[@]}" >/dev/null
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null || fail "${pair%%=*} is not there although ${pair#*=} is installed"
+    done
+}
+
+# need_cargo: the toolchain, and what crates that build C need.
+need_cargo() {
+    if ! command -v cargo >/dev/null && [ -f "$HOME/.cargo/env" ]; then
+        # shellcheck disable=SC1091
+        . "$HOME/.cargo/env"
+    fi
+    command -v cargo >/dev/null || fail "a Rust toolchain is needed (rust-version in Cargo.toml)"
+    need_debian cc=gcc
+}
+
+# need_npm PACKAGE@VERSION... installs into target/tools.
+need_npm() {
+    need_debian node=nodejs npm=npm
+    local wanted="$*"
+    if [ "$(cat "$tools/npm.installed" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    say "installing $wanted"
+    mkdir -p "$tools"
+    npm install --prefix "$tools" --no-audit --no-fund --no-save --ignore-scripts --loglevel=error "$@" >/dev/null
+    printf '%s' "$wanted" >"$tools/npm.installed"
+}
+
+# need_tools: what the tests and the checks use beside Cargo.
+need_tools() {
+    need_debian chromium=chromium
+    need_npm @bufbuild/buf@1.75.0 playwright-core@1.64.1
+}

@@ -1,0 +1,256 @@
+//! Every effect of an upload and of a delete fails in turn. Whatever was acknowledged is there and whole;
+//! whatever was not can be tried again; and after a sweep nothing else is left.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use files::{
+    clock::{Clock, ManualClock, Timestamp},
+    file::{
+        FileSpec, labels::Labels, media_type::MediaType, name::FileName, purpose::Purpose,
+        purpose::Purposes, user::UserId,
+    },
+    metadata::{FileRecord, FileRepository, memory::MemoryRepository, sqlite::SqliteRepository},
+    service::{
+        Dependencies, FileService, ServiceError,
+        metadata::Deletion,
+        policy::{Policy, UploadLimits},
+        upload::{UploadPart, Uploaded},
+    },
+    signing::{UrlSigner, keys::KeyRing},
+    storage::{ByteRange, Storage, local::LocalStorage, memory::MemoryStorage},
+    sweep::Sweeper,
+};
+use futures_util::{TryStreamExt, stream};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::failing::{FailingRepository, FailingStorage, Moment, Plan};
+
+type Result<T = ()> = anyhow::Result<T>;
+
+/// More effects than any of the flows has.
+const EFFECTS_MAX: usize = 12;
+
+/// A service whose stores fail by plan, and the stores behind it.
+struct Rig {
+    service: Arc<FileService>,
+    repository: Arc<dyn FileRepository>,
+    storage: Arc<dyn Storage>,
+    clock: Arc<ManualClock>,
+    plan: Arc<Plan>,
+    _directory: Option<TempDir>,
+}
+
+impl Rig {
+    fn new(plan: Arc<Plan>, on_disk: bool) -> Result<Self> {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(1_711_657_200)));
+        let times: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let directory = on_disk.then(tempfile::tempdir).transpose()?;
+        let (repository, storage): (Arc<dyn FileRepository>, Arc<dyn Storage>) = match &directory {
+            None => (
+                Arc::new(MemoryRepository::new(Arc::clone(&times))),
+                Arc::new(MemoryStorage::default()),
+            ),
+            Some(directory) => (
+                Arc::new(SqliteRepository::open(
+                    &directory.path().join("m.db"),
+                    Arc::clone(&times),
+                )?),
+                Arc::new(LocalStorage::open(&directory.path().join("blobs"), 1 << 20)?),
+            ),
+        };
+        let keys = KeyRing::new(["0123456789abcdef0123456789abcdef"])?;
+        let dependencies = Dependencies {
+            repository: Arc::new(FailingRepository {
+                inner: Arc::clone(&repository),
+                plan: Arc::clone(&plan),
+            }),
+            storage: Arc::new(FailingStorage {
+                inner: Arc::clone(&storage),
+                plan: Arc::clone(&plan),
+            }),
+            signer: Arc::new(UrlSigner::new(keys, &url::Url::parse("http://localhost")?)),
+            clock: times,
+        };
+        let service = Arc::new(FileService::new(dependencies, policy()));
+        Ok(Self { service, repository, storage, clock, plan, _directory: directory })
+    }
+
+    async fn upload(
+        &self,
+        spec: &FileSpec,
+        content: &Bytes,
+    ) -> std::result::Result<Uploaded, ServiceError> {
+        let parts = [UploadPart::Data(content.clone()), UploadPart::Finish(None)];
+        let parts = Box::pin(stream::iter(parts.map(Ok)));
+        self.service.upload(spec.clone(), parts).await
+    }
+
+    async fn delete(
+        &self,
+        record: &FileRecord,
+    ) -> std::result::Result<Option<FileRecord>, ServiceError> {
+        let deletion =
+            Deletion { file_id: record.file.id, owner: None, etag: None, allow_missing: false };
+        self.service.delete(deletion).await
+    }
+
+    /// Time passes until every lease has ended, and a sweeper comes by.
+    async fn sweep(&self) -> Result {
+        self.clock.advance(Duration::from_secs(3600));
+        let sweeper = Sweeper::new(Arc::clone(&self.repository), Arc::clone(&self.storage));
+        let swept = sweeper.pass().await?;
+        assert_eq!(swept.failed, 0);
+        Ok(())
+    }
+
+    /// Exactly these files exist, whole, and no other bytes.
+    async fn assert_holds(&self, files: &[(&FileRecord, &Bytes)]) -> Result {
+        let mut keys: Vec<_> = files.iter().map(|(record, _)| record.blob_key).collect();
+        keys.sort();
+        let listed = self.storage.list(None).await?;
+        assert_eq!(listed.iter().map(|entry| entry.key).collect::<Vec<_>>(), keys);
+        for (record, content) in files {
+            assert!(self.repository.find(&record.file.id).await?.is_some());
+            let range = ByteRange::whole(content.len() as u64);
+            let blob = self.storage.open(&record.blob_key, range).await?;
+            let pieces: Vec<Bytes> = blob.into_stream(1 << 20).try_collect().await?;
+            assert!(pieces.concat() == content[..]);
+        }
+        Ok(())
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        types: Default::default(),
+        purposes: Purposes::default(),
+        file_bytes_max: 1 << 30,
+        link_ttl_default: Duration::from_secs(600),
+        uploads: UploadLimits {
+            concurrent_max: 10,
+            buffer_bytes_max: 1 << 24,
+            idle_max: Duration::from_secs(60),
+        },
+    }
+}
+
+fn spec() -> FileSpec {
+    FileSpec {
+        user_id: UserId::parse("u").expect("a user id"),
+        purpose: Purpose::stored("assistants".to_owned()),
+        name: FileName::parse("filename", "a.txt").expect("a name"),
+        media_type: MediaType::parse("text/plain").expect("a type"),
+        size_bytes: None,
+        ttl: None,
+        labels: Labels::default(),
+        upload_id: Some(Uuid::new_v4()),
+    }
+}
+
+/// Every plan there is, over both kinds of stores and both kinds of blobs.
+async fn with_every_plan(flow: impl AsyncFn(&Rig, &Bytes) -> Result) -> Result<Vec<&'static str>> {
+    let mut failed = Vec::new();
+    for on_disk in [false, true] {
+        for size in [100, 100_000] {
+            let content = Bytes::from(vec![b'x'; size]);
+            for moment in [Moment::Before, Moment::After] {
+                for lasting in [false, true] {
+                    for fail_at in 0..EFFECTS_MAX {
+                        let rig = Rig::new(Plan::new(fail_at, moment, lasting), on_disk)?;
+                        flow(&rig, &content).await?;
+                        failed.extend(rig.plan.failed());
+                    }
+                }
+            }
+        }
+    }
+    failed.sort_unstable();
+    failed.dedup();
+    Ok(failed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_fails_anywhere_leaves_nothing_and_can_be_retried() -> Result {
+    let failed = with_every_plan(async |rig, content| {
+        let spec = spec();
+        let first = rig.upload(&spec, content).await;
+        rig.plan.repair();
+        if let Ok(uploaded) = &first {
+            rig.assert_holds(&[(&uploaded.record, content)]).await?;
+        }
+        let second = rig.upload(&spec, content).await?;
+        if let Ok(uploaded) = &first {
+            assert!(second.replayed);
+            assert_eq!(uploaded.record, second.record);
+        }
+        rig.sweep().await?;
+        rig.assert_holds(&[(&second.record, content)]).await?;
+        Ok(())
+    })
+    .await?;
+    assert_eq!(failed, ["commit", "create", "intend", "publish", "write"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_never_retried_leaves_nothing_after_a_sweep() -> Result {
+    with_every_plan(async |rig, content| {
+        let outcome = rig.upload(&spec(), content).await;
+        rig.plan.repair();
+        rig.sweep().await?;
+        match (outcome, rig.plan.failed()) {
+            (Ok(uploaded), _) => rig.assert_holds(&[(&uploaded.record, content)]).await,
+            // Published, and only the answer was lost: the file is there, as a retry would find.
+            (Err(_), Some("publish")) if rig.storage.list(None).await?.len() == 1 => Ok(()),
+            (Err(_), _) => rig.assert_holds(&[]).await,
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_upload_cleans_up_or_the_sweeper_does() -> Result {
+    let failed = with_every_plan(async |rig, content| {
+        let refused = FileSpec { size_bytes: Some(1 + content.len() as u64), ..spec() };
+        let outcome = rig.upload(&refused, content).await;
+        assert!(outcome.is_err());
+        rig.plan.repair();
+        rig.sweep().await?;
+        rig.assert_holds(&[]).await?;
+        assert!(rig.repository.claim_orphans(10).await?.is_empty());
+        Ok(())
+    })
+    .await?;
+    for effect in ["abandon", "abort", "delete", "forget"] {
+        assert!(failed.contains(&effect), "{effect} was never made to fail: {failed:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_fails_anywhere_is_whole_or_not_at_all() -> Result {
+    let failed = with_every_plan(async |rig, content| {
+        let Ok(uploaded) = rig.upload(&spec(), content).await else {
+            return Ok(());
+        };
+        let deleted = rig.delete(&uploaded.record).await;
+        rig.plan.repair();
+        let visible = rig.repository.find(&uploaded.record.file.id).await?.is_some();
+        rig.sweep().await?;
+        if visible {
+            assert!(deleted.is_err());
+            return rig.assert_holds(&[(&uploaded.record, content)]).await;
+        }
+        rig.assert_holds(&[]).await?;
+        assert!(rig.repository.claim_orphans(10).await?.is_empty());
+        Ok(())
+    })
+    .await?;
+    for effect in ["retire", "delete", "forget"] {
+        assert!(failed.contains(&effect), "{effect} was never made to fail: {failed:?}");
+    }
+    Ok(())
+}

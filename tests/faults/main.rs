@@ -1,0 +1,9 @@
+//! What happens when things fail: every effect in turn, before and after it took place; a killed server; a
+//! full disk.
+
+#![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod effects;
+mod failing;
+mod full_disk;
+mod killed;
