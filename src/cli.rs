@@ -58,7 +58,12 @@ impl Cli {
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
             Command::Config(command) => command.run(),
-            other => runtime().and_then(|runtime| runtime.block_on(other.run())),
+            other => runtime().and_then(|runtime| {
+                let outcome = runtime.block_on(other.run());
+                // A thread that waits for input, or for a disk that hangs, is not waited for.
+                runtime.shutdown_background();
+                outcome
+            }),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

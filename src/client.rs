@@ -35,6 +35,9 @@ pub struct Client {
 impl Client {
     /// Connects to the gRPC address of a server, such as `http://127.0.0.1:50051`.
     pub async fn connect(server: &str) -> Result<Self> {
+        if !server.starts_with("http://") {
+            return Err(ClientError::Address(server.to_owned()));
+        }
         let endpoint = Endpoint::from_shared(server.to_owned())?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)

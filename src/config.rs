@@ -22,7 +22,7 @@ use crate::{
         TTL_MAX,
         keys::{KeyRing, KeyRingError},
     },
-    telemetry::LogFormat,
+    telemetry::{self, LogFormat},
 };
 use reader::Reader;
 pub use reader::{ConfigMistakes, ShownSetting};
@@ -45,7 +45,9 @@ pub struct Config {
     pub storage_cache_bytes: u64,
     /// How often the sweeper looks for leftovers.
     pub sweep_interval: Duration,
-    /// How long a shutdown lets running calls go on.
+    /// How long a shutdown waits, once probes say NOT_SERVING, before it stops accepting.
+    pub shutdown_delay: Duration,
+    /// How long a shutdown then lets running calls go on.
     pub drain_timeout: Duration,
     /// Whether a gRPC listener beyond loopback may go without authentication.
     pub allow_unauthenticated: bool,
@@ -87,7 +89,11 @@ pub struct HttpConfig {
     pub cache_max_age: Duration,
     /// Longest a reader may take nothing.
     pub stall_timeout: Duration,
+    /// Most connections at once.
+    pub connections_max: u32,
 }
+
+const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Config {
     /// Reads the tree; all mistakes come together.
@@ -100,11 +106,12 @@ impl Config {
             signing_keys: signing_keys(&mut reader),
             policy: policy(&mut reader),
             storage_cache_bytes: reader.take("storage.cache_bytes", ByteSize::mib(64)).as_u64(),
-            sweep_interval: seconds(&mut reader, "sweep.interval", 30),
+            sweep_interval: span(&mut reader, "sweep.interval", 30),
+            shutdown_delay: seconds(&mut reader, "shutdown.delay", 0),
             drain_timeout: seconds(&mut reader, "shutdown.drain_timeout", 30),
             allow_unauthenticated: reader.take("auth.allow_unauthenticated", false),
             log_format: reader.take("log.format", LogFormat::Auto),
-            log_level: reader.take("log.level", "info".to_owned()),
+            log_level: log_level(&mut reader),
             shown: Vec::new(),
         };
         let shown = reader.finish()?;
@@ -124,11 +131,17 @@ fn grpc(reader: &mut Reader) -> GrpcConfig {
             }
         }
     };
+    let stream_window_bytes = window("grpc.stream_window_bytes", ByteSize::kib(512));
+    let connection_window_bytes = window("grpc.connection_window_bytes", ByteSize::mib(2));
+    if connection_window_bytes < stream_window_bytes {
+        let problem = "must not be below grpc.stream_window_bytes";
+        reader.refuse("grpc.connection_window_bytes", problem);
+    }
     GrpcConfig {
-        stream_window_bytes: window("grpc.stream_window_bytes", ByteSize::kib(512)),
-        connection_window_bytes: window("grpc.connection_window_bytes", ByteSize::mib(2)),
         listen: reader.take("grpc.listen", SocketAddr::from(([127, 0, 0, 1], 50051))),
-        concurrent_streams_max: reader.take("grpc.concurrent_streams_max", 1024),
+        stream_window_bytes,
+        connection_window_bytes,
+        concurrent_streams_max: count(reader, "grpc.concurrent_streams_max", 1024),
     }
 }
 
@@ -141,12 +154,25 @@ fn http(reader: &mut Reader) -> HttpConfig {
         listen: reader.take("http.listen", SocketAddr::from(([127, 0, 0, 1], 9000))),
         public_url,
         cors_origins: reader.take_list("http.cors_origins"),
-        frame_ancestors: reader.take("http.frame_ancestors", "'none'".to_owned()),
+        frame_ancestors: frame_ancestors(reader),
         resource_policy: reader
             .take("http.resource_policy", HeaderValue::from_static("cross-origin")),
         cache_max_age: seconds(reader, "http.cache_max_age", 3600),
-        stall_timeout: seconds(reader, "http.stall_timeout", 60),
+        stall_timeout: span(reader, "http.stall_timeout", 60),
+        connections_max: count(reader, "http.connections_max", 8192),
     }
+}
+
+/// Sources of a policy directive: no way out of it into another one, or into another header.
+fn frame_ancestors(reader: &mut Reader) -> String {
+    let sources = reader.take("http.frame_ancestors", "'none'".to_owned());
+    if !sources.bytes().all(|byte| matches!(byte, b' '..=b'~') && !b";,".contains(&byte)) {
+        reader.refuse(
+            "http.frame_ancestors",
+            "must be sources such as 'none' or https://chat.example",
+        );
+    }
+    sources
 }
 
 fn is_public_base(url: &Url) -> bool {
@@ -154,6 +180,14 @@ fn is_public_base(url: &Url) -> bool {
         && url.has_host()
         && url.query().is_none()
         && url.fragment().is_none()
+}
+
+fn log_level(reader: &mut Reader) -> String {
+    let level = reader.take("log.level", "info".to_owned());
+    if let Err(problem) = telemetry::check_level(&level) {
+        reader.refuse("log.level", problem);
+    }
+    level
 }
 
 fn signing_keys(reader: &mut Reader) -> Option<KeyRing> {
@@ -167,7 +201,10 @@ fn signing_keys(reader: &mut Reader) -> Option<KeyRing> {
             return None;
         }
         Some(path) => match std::fs::read_to_string(&path) {
-            Ok(text) => text.lines().map(|line| line.trim().to_owned().into()).collect(),
+            Ok(text) => {
+                let keys = text.lines().map(str::trim).filter(|key| !key.is_empty());
+                keys.map(|key| key.to_owned().into()).collect()
+            }
             Err(error) => {
                 let problem = format!("cannot read {}: {error}", path.display());
                 reader.refuse("signing.keys_file", problem);
@@ -193,9 +230,9 @@ fn policy(reader: &mut Reader) -> Policy {
         file_bytes_max: reader.take("uploads.file_bytes_max", ByteSize::gib(5)).as_u64(),
         link_ttl_default,
         uploads: UploadLimits {
-            concurrent_max: reader.take("uploads.concurrent_max", 1024),
+            concurrent_max: count(reader, "uploads.concurrent_max", 1024) as usize,
             buffer_bytes_max: bytes(reader, "uploads.buffer_bytes_max", ByteSize::mib(16)),
-            idle_max: seconds(reader, "uploads.idle_timeout", 60),
+            idle_max: span(reader, "uploads.idle_timeout", 60),
         },
     }
 }
@@ -235,9 +272,32 @@ fn purposes(reader: &mut Reader) -> Purposes {
     Purposes::new(policies)
 }
 
+/// A time span of at most a year, and not none.
+fn span(reader: &mut Reader, key: &str, default_s: u64) -> Duration {
+    let span = seconds(reader, key, default_s);
+    if span.is_zero() {
+        reader.refuse(key, "must be above 0");
+    }
+    span
+}
+
+/// A time span of at most a year.
 fn seconds(reader: &mut Reader, key: &str, default_s: u64) -> Duration {
     let default = humantime::Duration::from(Duration::from_secs(default_s));
-    *reader.take(key, default)
+    let span = *reader.take(key, default);
+    if span > SPAN_MAX {
+        reader.refuse(key, "must be at most a year");
+    }
+    span
+}
+
+/// A number of things that may be at once: at least one.
+fn count(reader: &mut Reader, key: &str, default: u32) -> u32 {
+    let count = reader.take(key, default);
+    if count == 0 {
+        reader.refuse(key, "must be at least 1");
+    }
+    count
 }
 
 fn bytes(reader: &mut Reader, key: &str, default: ByteSize) -> usize {
@@ -284,6 +344,21 @@ mod tests {
         }
         assert!(mistakes.contains("FILES__HTTP__PORT"));
         assert!(!mistakes.contains("'short'"), "a secret shows in {mistakes}");
+    }
+
+    #[test]
+    fn what_would_disable_or_overflow_something_is_a_mistake() {
+        for (key, value) in [
+            ("FILES__SWEEP__INTERVAL", "0s"),
+            ("FILES__UPLOADS__IDLE_TIMEOUT", "0s"),
+            ("FILES__UPLOADS__IDLE_TIMEOUT", "2000000years"),
+            ("FILES__UPLOADS__CONCURRENT_MAX", "0"),
+            ("FILES__GRPC__CONNECTION_WINDOW_BYTES", "64 KiB"),
+            ("FILES__LINKS__TTL_DEFAULT", "8d"),
+            ("FILES__HTTP__PUBLIC_URL", "ftp://x"),
+        ] {
+            assert!(load("", &[(key, value)]).is_err(), "{key} = {value}");
+        }
     }
 
     #[test]

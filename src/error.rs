@@ -3,6 +3,8 @@
 //! Each boundary has an error enum of its own with an exhaustive `code()`; what a caller is answered follows
 //! from the code alone. `docs/architecture.md` holds the same table in words.
 
+use std::{error::Error as StdError, fmt::Write};
+
 use http::StatusCode;
 use tonic::Code;
 
@@ -131,6 +133,18 @@ impl ErrorCode {
             Self::StorageUnavailable | Self::StorageFull | Self::Internal | Self::ContentDamaged
         )
     }
+}
+
+/// An error with its causes, outermost first: what a log line holds.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// A field of a request that cannot be accepted, found while parsing at the edge.

@@ -42,8 +42,8 @@ pub enum MetadataError {
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
     /// A record does not read back as what was written.
-    #[error("a record is damaged: {0}")]
-    Damaged(&'static str),
+    #[error("a record is damaged")]
+    Damaged(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 impl MetadataError {
@@ -149,8 +149,8 @@ pub struct Orphan {
 #[async_trait]
 pub trait FileRepository: fmt::Debug + Send + Sync {
     /// Notes an upload before its first byte. An unfinished upload with the same owner and `upload_id` is
-    /// given up in favour of this one; a finished one is returned. [`MetadataError::UploadConflict`] where
-    /// the one found had another start.
+    /// given up in favour of this one; a finished one is returned while its file is visible.
+    /// [`MetadataError::UploadConflict`] where the one found had another start.
     async fn intend(&self, intent: Intent) -> Result<Intended>;
 
     /// Lengthens the lease to `lease` from now; [`MetadataError::UploadTakenOver`] where it is lost.
@@ -177,8 +177,8 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
     /// file. With an `etag`, only the file as it was then.
     async fn retire(&self, file_id: &FileId, etag: Option<&str>) -> Result<Option<FileRecord>>;
 
-    /// Takes up to `limit` records over whose bytes nobody needs: given up, deleted, or with a lease that
-    /// has ended. From then on no ticket can publish them.
+    /// Takes up to `limit` records over whose bytes nobody needs: given up, deleted, expired, or with a lease
+    /// that has ended. From then on no ticket can publish them.
     async fn claim_orphans(&self, limit: usize) -> Result<Vec<Orphan>>;
 
     /// Removes the record of bytes that have been removed.

@@ -7,7 +7,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use http::HeaderValue;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 use url::Url;
@@ -25,6 +29,7 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{Config, HttpConfig},
+    error::chain,
     metadata::{
         FileRepository,
         cached::CachedRepository,
@@ -34,6 +39,7 @@ use crate::{
     signing::{UrlSigner, keys::KeyRing},
     storage::{
         Storage,
+        local::ReadCache,
         open::{StorageTarget, open_storage},
     },
     sweep::Sweeper,
@@ -42,6 +48,10 @@ use data_dir::DataDir;
 
 /// Records kept at hand where one process alone changes them.
 const RECORDS_CACHED_MAX: usize = 32 * 1024;
+/// Files kept open for reading where one process alone deletes them.
+const OPEN_FILES_MAX: usize = 512;
+/// How often the stores are looked at on behalf of gRPC's health checks.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// How long cut-off calls get to be answered.
 const CUT_GRACE: Duration = Duration::from_secs(5);
 
@@ -159,15 +169,20 @@ impl Stores {
         data: &DataDir,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
+        // Another process may delete and change what this one remembers, unless it runs both roles.
+        let alone = role == Role::All;
         let database = DatabaseTarget::Sqlite(data.database());
         let mut repository = open_repository(database, Arc::clone(clock))
             .await
             .context("cannot open the database")?;
-        if role == Role::All {
+        if alone {
             repository = Arc::new(CachedRepository::new(repository, RECORDS_CACHED_MAX));
         }
-        let target =
-            StorageTarget::Local { root: data.blobs(), cache_bytes: config.storage_cache_bytes };
+        let cache = ReadCache {
+            small_bytes_max: config.storage_cache_bytes,
+            open_files_max: if alone { OPEN_FILES_MAX } else { 0 },
+        };
+        let target = StorageTarget::Local { root: data.blobs(), cache };
         let storage = open_storage(target).await.context("cannot open the storage")?;
         Ok(Self { repository, storage })
     }
@@ -188,8 +203,10 @@ async fn run(parts: Parts, config: Config, shutdown: CancellationToken) -> anyho
     // Listeners stop accepting only after probes have been told.
     let stop = CancellationToken::new();
     let health = HealthReporter::new();
-    grpc::report_serving(&health, true).await;
-    let sweeping = grpc.is_some().then(|| sweep(&stores, config.sweep_interval, &stop));
+    if grpc.is_some() {
+        sweep(&stores, config.sweep_interval, &stop);
+    }
+    let watching = tokio::spawn(watch_health(Arc::clone(&service), health.clone()));
     let mut listeners = tokio::task::JoinSet::new();
     if let Some(listener) = grpc {
         let (api, limits) = (GrpcApi::new(Arc::clone(&service)), grpc_limits(&config));
@@ -215,28 +232,45 @@ async fn run(parts: Parts, config: Config, shutdown: CancellationToken) -> anyho
     }
     tracing::info!(drain_timeout = ?config.drain_timeout, "shutting down");
     service.begin_shutdown();
+    watching.abort();
+    // Ended one way or the other, so that its last word does not come after this one.
+    let _ = watching.await;
     grpc::report_serving(&health, false).await;
+    sleep(config.shutdown_delay).await;
     stop.cancel();
-    let ended = async { while listeners.join_next().await.is_some() {} };
+    let ended = async {
+        while listeners.join_next().await.is_some() {}
+        service.uploads_ended().await;
+    };
     tokio::pin!(ended);
     if timeout(config.drain_timeout, &mut ended).await.is_err() {
         tracing::warn!("calls still under way are cut off");
-        service.cut_uploads().await;
-        // Whoever does not read the answer now never will.
+        service.cut_uploads();
+        // Whoever does not read the answer now never will, and the sweeper cleans up what is left.
         let _ = timeout(CUT_GRACE, ended).await;
-    }
-    service.cut_uploads().await;
-    if let Some(sweeping) = sweeping {
-        sweeping.await?;
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-fn sweep(stores: &Stores, interval: Duration, stop: &CancellationToken) -> JoinHandle<()> {
+/// Tells probes how the stores are, for as long as it runs.
+async fn watch_health(service: Arc<FileService>, health: HealthReporter) {
+    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let checked = service.check().await;
+        if let Err(error) = &checked {
+            tracing::warn!(error = chain(error), "not serving");
+        }
+        grpc::report_serving(&health, checked.is_ok()).await;
+    }
+}
+
+/// Sweeps until `stop`; a pass that is cut is taken up by the next start.
+fn sweep(stores: &Stores, interval: Duration, stop: &CancellationToken) {
     let sweeper = Sweeper::new(Arc::clone(&stores.repository), Arc::clone(&stores.storage));
     let stop = stop.clone();
-    tokio::spawn(async move { sweeper.run(interval, stop).await })
+    tokio::spawn(async move { sweeper.run(interval, stop).await });
 }
 
 /// A gRPC listener that anybody on the network could use is opened only on purpose.
@@ -289,7 +323,11 @@ fn grpc_limits(config: &Config) -> GrpcLimits {
 }
 
 fn connection_limits(config: &Config) -> ConnectionLimits {
-    ConnectionLimits { stall_max: config.http.stall_timeout, drain_max: config.drain_timeout }
+    ConnectionLimits {
+        connections_max: config.http.connections_max as usize,
+        stall_max: config.http.stall_timeout,
+        drain_max: config.drain_timeout,
+    }
 }
 
 fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOptions> {

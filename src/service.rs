@@ -86,9 +86,13 @@ impl FileService {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Cuts off every upload that is under way, and returns once each has cleaned up after itself.
-    pub async fn cut_uploads(&self) {
+    /// Cuts off every upload that is under way; each cleans up after itself.
+    pub fn cut_uploads(&self) {
         self.cut.cancel();
+    }
+
+    /// Returns once no upload is under way.
+    pub async fn uploads_ended(&self) {
         self.uploads.close();
         self.uploads.wait().await;
     }

@@ -93,15 +93,14 @@ impl UrlSigner {
     }
 }
 
-/// When a link made at `now` for `ttl` ends, in Unix seconds: rounded up to a whole minute where that adds
-/// a tenth at most, and never beyond [`TTL_MAX`].
+/// When a link made at `now` for `ttl` ends, in Unix seconds: rounded up to a whole second, or to a whole
+/// minute where that adds a tenth at most, and never beyond [`TTL_MAX`].
 pub fn expiry(now: Timestamp, ttl: Duration) -> i64 {
-    let exact = now.plus(ttl).unix_s();
-    if ttl < ROUNDED_FROM {
-        return exact;
-    }
-    let grid = exact.saturating_add(EXPIRY_GRID_S - 1) / EXPIRY_GRID_S * EXPIRY_GRID_S;
-    grid.min(now.plus(TTL_MAX).unix_s())
+    let grid_s = if ttl < ROUNDED_FROM { 1 } else { EXPIRY_GRID_S };
+    let end = now.plus(ttl);
+    let end_s = end.unix_s() + i64::from(end.subsec_us() > 0);
+    let rounded_s = end_s.saturating_add(grid_s - 1) / grid_s * grid_s;
+    rounded_s.min(now.plus(TTL_MAX).unix_s())
 }
 
 #[cfg(test)]
@@ -188,6 +187,9 @@ mod tests {
         assert_eq!(expiry(at(59), ten_minutes), 660);
         assert_eq!(expiry(at(60), ten_minutes), 660);
         assert_eq!(expiry(at(1), Duration::from_secs(1)), 2);
+        let later = Timestamp::from_unix_us(1_000_001);
+        assert_eq!(expiry(later, Duration::from_secs(1)), 3);
+        assert_eq!(expiry(later, TTL_MAX), 1 + TTL_MAX.as_secs() as i64);
         assert_eq!(expiry(at(1), TTL_MAX), 1 + TTL_MAX.as_secs() as i64);
     }
 

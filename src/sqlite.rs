@@ -3,24 +3,30 @@
 //! Knows no table. Whatever is written through [`Database::write`] is on stable storage when the call
 //! returns: `journal_mode=WAL` and `synchronous=FULL` are set and read back.
 
+mod ballast;
 mod writer;
 
 use std::{
+    ffi::c_int,
     fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode as SqliteCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode as SqliteCode, OpenFlags, TransactionBehavior, hooks::Wal};
 use tokio_util::sync::CancellationToken;
 
+use ballast::Ballast;
 use writer::Writer;
 
 /// How long to wait for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections kept open for reading.
 const IDLE_READERS_MAX: usize = 8;
+/// Pages in the log from which on it is moved into the database: 8 MiB, so that many commits share the
+/// syncs of one checkpoint.
+const CHECKPOINT_PAGES: c_int = 2048;
 const STATEMENTS_CACHED: usize = 64;
 
 /// What database operations return.
@@ -44,8 +50,8 @@ pub enum DatabaseError {
     /// SQLite refused or failed.
     #[error("the database failed")]
     Sqlite(#[from] rusqlite::Error),
-    /// The transaction that held the write was rolled back: nothing of it is stored.
-    #[error("the write was rolled back")]
+    /// The commit that held the write failed.
+    #[error("the write was not committed")]
     RolledBack,
     /// An I/O error has ended writing: a later commit could report success falsely.
     #[error("the database has failed and takes no more writes")]
@@ -80,6 +86,7 @@ pub struct Database {
     path: PathBuf,
     writer: Writer,
     readers: Mutex<Vec<Connection>>,
+    ballast: Ballast,
     failed: CancellationToken,
 }
 
@@ -89,6 +96,7 @@ impl Database {
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Arc<Self>> {
         let mut connection = connect(path)?;
         make_durable(&connection)?;
+        checkpoint_in_sight(&mut connection)?;
         migrate(&mut connection, migrations)?;
         sync_parent(path)?;
         let failed = CancellationToken::new();
@@ -96,6 +104,7 @@ impl Database {
             path: path.to_owned(),
             writer: Writer::start(connection, failed.clone())?,
             readers: Mutex::new(Vec::new()),
+            ballast: Ballast::beside(path),
             failed,
         }))
     }
@@ -108,6 +117,21 @@ impl Database {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         self.writer.run(job).await
+    }
+
+    /// The same for a job that frees space: on a full disk it may use the space set aside for that.
+    pub async fn write_freeing<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Clone + Send + 'static,
+    {
+        match self.write(job.clone()).await {
+            Err(DatabaseError::Full(_)) if self.ballast.give_up() => self.write(job).await,
+            written => {
+                self.ballast.take_in();
+                written
+            }
+        }
     }
 
     /// Runs `query` on a reading connection, in the caller's thread: for look-ups by key, which take
@@ -157,11 +181,26 @@ fn make_durable(connection: &Connection) -> Result<()> {
         return Err(DatabaseError::NotDurable("journal_mode=WAL"));
     }
     connection.execute_batch("PRAGMA synchronous = FULL")?;
+    // A group stays in memory until it is committed: a full disk then shows at the commit, for all of it.
+    connection.execute_batch("PRAGMA cache_spill = OFF")?;
     let level: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
     if level != 2 {
         return Err(DatabaseError::NotDurable("synchronous=FULL"));
     }
     Ok(())
+}
+
+/// Moves the log's pages into the database as part of a commit, so that an error while doing so is seen:
+/// SQLite's own automatic checkpoint keeps its errors to itself.
+fn checkpoint_in_sight(connection: &mut Connection) -> Result<()> {
+    let checkpoint = |log: &mut Wal, pages: c_int| {
+        if pages < CHECKPOINT_PAGES {
+            return Ok(());
+        }
+        // Where somebody else is at it, or the disk is full, the next commit tries again.
+        log.checkpoint().or_else(|error| if is_fatal(&error) { Err(error) } else { Ok(()) })
+    };
+    Ok(connection.wal_hook(Some(checkpoint))?)
 }
 
 /// Applies what is missing, under the write lock: a second process waits and then finds nothing to do.
@@ -240,6 +279,50 @@ mod tests {
         assert!(twice.is_err());
         other?;
         assert_eq!(count(&database)?, 1);
+        Ok(())
+    }
+
+    /// Everything the writer says is stored is stored, and nothing else, however a full disk cuts groups.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_disk_refuses_what_it_does_not_store() -> anyhow::Result<()> {
+        const BLOBS: Migration = Migration {
+            name: "0001_blobs",
+            sql: "CREATE TABLE blobs (n INTEGER PRIMARY KEY, content BLOB) STRICT;",
+        };
+        let directory = tempfile::tempdir()?;
+        let database = Database::open(&directory.path().join("a.db"), &[BLOBS])?;
+        let limit = |pages: i64| {
+            move |connection: &Connection| {
+                let set = format!("PRAGMA max_page_count = {pages}");
+                connection.query_row(&set, [], |row| row.get::<_, i64>(0))
+            }
+        };
+        database.write(limit(900)).await?;
+        let inserts = (0..200_i64).map(|n| {
+            let database = Arc::clone(&database);
+            tokio::spawn(async move {
+                let insert = move |connection: &Connection| {
+                    let insert = "INSERT INTO blobs VALUES (?1, zeroblob(32768))";
+                    connection.prepare_cached(insert)?.execute([n])
+                };
+                database.write(insert).await.map(|_| n)
+            })
+        });
+        let mut stored = Vec::new();
+        for insert in inserts.collect::<Vec<_>>() {
+            match insert.await? {
+                Ok(n) => stored.push(n),
+                Err(error) => assert!(matches!(error, DatabaseError::Full(_)), "{error:?}"),
+            }
+        }
+        stored.sort_unstable();
+        assert!(!stored.is_empty() && stored.len() < 200, "{}", stored.len());
+        let found: Vec<i64> = database.read(|connection| {
+            let mut statement = connection.prepare("SELECT n FROM blobs ORDER BY n")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        })?;
+        assert_eq!(found, stored);
+        database.write(limit(100_000)).await?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    error::chain,
     metadata::{FileRepository, MetadataError, Orphan},
     storage::Storage,
 };
@@ -43,7 +44,7 @@ impl Sweeper {
                 match self.pass().await {
                     Ok(swept) if swept == Swept::default() => {}
                     Ok(Swept { removed, failed }) => tracing::info!(removed, failed, "swept"),
-                    Err(error) => tracing::warn!(%error, "could not sweep"),
+                    Err(error) => tracing::warn!(error = chain(&error), "could not sweep"),
                 }
             }
         };
@@ -75,7 +76,8 @@ impl Sweeper {
                 swept.removed += 1;
             }
             Err(error) => {
-                tracing::warn!(file_id = %orphan.file_id, %error, "could not remove a blob");
+                let error = chain(&error);
+                tracing::warn!(file_id = %orphan.file_id, error, "could not remove a blob");
                 swept.failed += 1;
             }
         }

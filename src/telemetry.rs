@@ -29,6 +29,11 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether `level` is a filter as in `tracing_subscriber::EnvFilter`; the error says what is wrong.
+pub fn check_level(level: &str) -> Result<(), String> {
+    EnvFilter::try_new(level).map(drop).map_err(|error| error.to_string())
+}
+
 /// Starts logging to standard error. `level` is a filter as in `tracing_subscriber::EnvFilter`.
 pub fn start(
     format: LogFormat,

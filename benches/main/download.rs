@@ -12,6 +12,7 @@ use crate::{
     nginx::{self, Setting},
     process::Process,
     scale::{SMALL_AT_ONCE, SMALL_BYTES, spoken},
+    upload::Uploader,
 };
 
 /// A server that gives the files out.
@@ -75,7 +76,8 @@ pub(crate) fn large_work(bytes: u64) -> String {
 }
 
 fn service(bench: &Bench) -> Result<Target<'_>> {
-    let (runtime, uploader) = (&bench.runtime, &bench.uploader);
+    let runtime = &bench.runtime;
+    let uploader = runtime.block_on(Uploader::connect(bench.server.grpc))?;
     let all = |contents: &[Content]| -> Result<Vec<Wanted>> {
         let ids = runtime.block_on(uploader.upload_all(contents, SMALL_AT_ONCE))?;
         let targets = runtime.block_on(uploader.sign_all(&ids))?;

@@ -28,7 +28,6 @@ use memory::MemoryCase;
 use nginx::Nginx;
 use scale::Scale;
 use server::FilesServer;
-use upload::Uploader;
 
 /// Measures uploads, downloads, links and memory, beside nginx and the raw limits.
 #[derive(Debug, Parser)]
@@ -67,7 +66,6 @@ struct Bench {
     runtime: Runtime,
     server: FilesServer,
     nginx: Nginx,
-    uploader: Uploader,
 }
 
 fn main() -> Result<ExitCode> {
@@ -105,7 +103,6 @@ impl Bench {
         let nginx = Nginx::start(&place.join("nginx"), &options.server_cpus, &large, &small)?;
         let server = FilesServer::start(&place.join("files"), &options.server_cpus)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let uploader = runtime.block_on(Uploader::connect(server.grpc))?;
         Ok(Self {
             scale,
             server_cpus: options.server_cpus.clone(),
@@ -114,7 +111,6 @@ impl Bench {
             runtime,
             server,
             nginx,
-            uploader,
         })
     }
 

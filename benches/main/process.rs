@@ -19,6 +19,8 @@ use crate::cpu::Cpus;
 
 /// Longest that a server may take to accept connections.
 const START_MAX: Duration = Duration::from_secs(20);
+/// How long a server may take to end by itself.
+const STOP_MAX: Duration = Duration::from_millis(500);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running server; it ends with this.
@@ -83,6 +85,22 @@ impl Process {
         self.status_bytes("VmHWM:")
     }
 
+    /// Asks it to end, since nginx takes its workers along only then; does not wait for it to drain.
+    fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("no process id")?, Signal::TERM)?;
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_MAX {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            sleep(POLL_INTERVAL);
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     fn status_bytes(&self, name: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -93,11 +111,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // Not SIGKILL, which would leave nginx's workers behind; one that has ended needs no signal.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        if let Err(error) = self.child.wait() {
+        if let Err(error) = self.stop() {
             eprintln!("a server was not stopped: {error}");
         }
     }

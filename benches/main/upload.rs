@@ -24,7 +24,8 @@ const USER_ID: &str = "bench";
 const PURPOSE: &str = "user_data";
 const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// A client with several connections.
+/// A client with several connections. It is to be used at once: between two `block_on` nothing answers the
+/// server's pings.
 pub(crate) struct Uploader(Vec<FilesServiceClient<Channel>>);
 
 impl Uploader {
@@ -146,7 +147,8 @@ pub(crate) fn small_work(files: usize) -> String {
 
 /// The first time does not count: memory that is fresh from the host can cost several times as much.
 fn measure(bench: &Bench, contents: &[Content]) -> Result<Run> {
-    let Bench { runtime, uploader, server, .. } = bench;
+    let Bench { runtime, server, .. } = bench;
+    let uploader = runtime.block_on(Uploader::connect(server.grpc))?;
     let mut ids = runtime.block_on(uploader.upload_all(contents, SMALL_AT_ONCE))?;
     runtime.block_on(uploader.delete_all(&ids))?;
     let run = Run::of(Some(&server.process), || {

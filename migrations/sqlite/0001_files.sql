@@ -1,7 +1,7 @@
 -- Files and the uploads that become files. Times are microseconds since the Unix epoch.
 --
--- state: 0 PENDING (being uploaded), 1 ACTIVE, 2 ABORTED (bytes to be removed), 3 PURGING (deleted by its
--- owner, bytes to be removed).
+-- state: 0 PENDING (being uploaded), 1 ACTIVE, 2 ABORTED (bytes to be removed), 3 PURGING (deleted or
+-- expired, bytes to be removed).
 CREATE TABLE files (
     file_id TEXT NOT NULL PRIMARY KEY,
     state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
@@ -39,3 +39,4 @@ CREATE INDEX files_by_user ON files (user_id, create_time_us DESC, file_id DESC)
 
 -- What the sweeper looks for.
 CREATE INDEX files_unfinished ON files (lease_until_us) WHERE state <> 1;
+CREATE INDEX files_expiring ON files (expire_time_us) WHERE state = 1 AND expire_time_us IS NOT NULL;

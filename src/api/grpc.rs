@@ -14,11 +14,15 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     api::status::to_status,
     proto::{
-        BatchCreateSignedUrlsRequest, BatchCreateSignedUrlsResponse, CreateSignedUrlRequest,
-        CreateSignedUrlResponse, DeleteFileRequest, DeleteFileResponse, DownloadFileRequest,
-        DownloadFileResponse, GetCapabilitiesRequest, GetCapabilitiesResponse, GetFileRequest,
-        GetFileResponse, ListFilesRequest, ListFilesResponse, RevokeSignedUrlsRequest,
-        RevokeSignedUrlsResponse, UploadFileRequest, UploadFileResponse,
+        AttachFilesRequest, AttachFilesResponse, BatchCreateSignedUrlsRequest,
+        BatchCreateSignedUrlsResponse, CancelUploadRequest, CancelUploadResponse,
+        CreateSignedUrlRequest, CreateSignedUrlResponse, DeleteFileRequest, DeleteFileResponse,
+        DeleteReferenceRequest, DeleteReferenceResponse, DetachFilesRequest, DetachFilesResponse,
+        DownloadFileRequest, DownloadFileResponse, GetCapabilitiesRequest, GetCapabilitiesResponse,
+        GetFileRequest, GetFileResponse, GetUploadRequest, GetUploadResponse, GetUsageRequest,
+        GetUsageResponse, ListFilesRequest, ListFilesResponse, RevokeSignedUrlsRequest,
+        RevokeSignedUrlsResponse, UndeleteFileRequest, UndeleteFileResponse, UpdateFileRequest,
+        UpdateFileResponse, UploadFileRequest, UploadFileResponse,
         files_service_server::FilesService,
     },
     service::{FileService, ServiceError},
@@ -46,10 +50,11 @@ impl GrpcApi {
         &self,
         mut messages: Streaming<UploadFileRequest>,
     ) -> Result<UploadFileResponse, ServiceError> {
-        let start = stream::first(&mut messages).await?;
+        let slot = self.service.admit_upload()?;
+        let start = slot.first_message(stream::first(&mut messages)).await?;
         let spec = decode::start(start, self.service.policy())?;
         let parts = Box::pin(stream::rest(messages));
-        let uploaded = self.service.upload(spec, parts).await?;
+        let uploaded = self.service.upload(slot, spec, parts).await?;
         Ok(UploadFileResponse {
             file: Some(encode::file(&uploaded.record.file)),
             replayed: uploaded.replayed,
@@ -120,8 +125,15 @@ fn answer<T>(outcome: Result<T, ServiceError>) -> Answer<T> {
     outcome.map(Response::new).map_err(|error| to_status(&error))
 }
 
+/// The answer to what the contract has and this version does not.
+fn not_available<T>(call: &'static str) -> Answer<T> {
+    Err(to_status(&ServiceError::Unimplemented(call)))
+}
+
 #[tonic::async_trait]
 impl FilesService for GrpcApi {
+    type DownloadFileStream = Downloads;
+
     async fn upload_file(
         &self,
         request: Request<Streaming<UploadFileRequest>>,
@@ -171,5 +183,40 @@ impl FilesService for GrpcApi {
         _: Request<GetCapabilitiesRequest>,
     ) -> Answer<GetCapabilitiesResponse> {
         Ok(Response::new(encode::capabilities(self.service.policy())))
+    }
+
+    async fn get_upload(&self, _: Request<GetUploadRequest>) -> Answer<GetUploadResponse> {
+        not_available("GetUpload")
+    }
+
+    async fn cancel_upload(&self, _: Request<CancelUploadRequest>) -> Answer<CancelUploadResponse> {
+        not_available("CancelUpload")
+    }
+
+    async fn update_file(&self, _: Request<UpdateFileRequest>) -> Answer<UpdateFileResponse> {
+        not_available("UpdateFile")
+    }
+
+    async fn undelete_file(&self, _: Request<UndeleteFileRequest>) -> Answer<UndeleteFileResponse> {
+        not_available("UndeleteFile")
+    }
+
+    async fn attach_files(&self, _: Request<AttachFilesRequest>) -> Answer<AttachFilesResponse> {
+        not_available("AttachFiles")
+    }
+
+    async fn detach_files(&self, _: Request<DetachFilesRequest>) -> Answer<DetachFilesResponse> {
+        not_available("DetachFiles")
+    }
+
+    async fn delete_reference(
+        &self,
+        _: Request<DeleteReferenceRequest>,
+    ) -> Answer<DeleteReferenceResponse> {
+        not_available("DeleteReference")
+    }
+
+    async fn get_usage(&self, _: Request<GetUsageRequest>) -> Answer<GetUsageResponse> {
+        not_available("GetUsage")
     }
 }

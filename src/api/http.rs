@@ -97,7 +97,7 @@ impl Sidecar {
             return cors::preflight();
         }
         if method != Method::GET && method != Method::HEAD {
-            return refusal::method_not_allowed();
+            return refusal::method_not_allowed(!self.options.cors_origins.is_empty());
         }
         match uri.path() {
             DOWNLOAD_PATH => {}
@@ -144,8 +144,10 @@ impl Sidecar {
 
 /// Refuses a request line or headers that are longer than any true link needs.
 fn refuse_too_long(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
-    let target = uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
-    let line = method.as_str().len() + target + " ".len() + " HTTP/1.1".len();
+    // Absolute targets name scheme and authority, too (RFC 9112, section 3.2.2).
+    let authority = uri.authority().map_or(0, |it| it.as_str().len() + "https://".len());
+    let target = authority + uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
+    let line = method.as_str().len() + target + "  HTTP/1.1".len();
     if line > REQUEST_LINE_BYTES_MAX {
         return Some(refusal(ErrorCode::UriTooLong, "the request line is over 2 KiB"));
     }

@@ -1,12 +1,15 @@
 //! Failures as gRPC statuses. What is our fault is logged here, once, with its causes, and the caller sees
 //! the reason alone.
 
-use std::{collections::HashMap, error::Error as StdError, fmt::Write, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::{error::ErrorCode, service::ServiceError};
+use crate::{
+    error::{ErrorCode, chain},
+    service::ServiceError,
+};
 
 /// The domain of every reason, as google.rpc.ErrorInfo wants it.
 pub const ERROR_DOMAIN: &str = "files.v1";
@@ -47,18 +50,6 @@ pub fn public_message(error: &ServiceError) -> String {
         _ => "the server met an error of its own",
     }
     .to_owned()
-}
-
-/// An error with its causes, outermost first.
-pub fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn shortened(text: &str) -> String {

@@ -51,11 +51,9 @@ impl Download {
     }
 
     async fn download_to(&self, client: &Client, path: &Path) -> anyhow::Result<()> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(format!(".{}.part", std::process::id()));
+        let partial = path.with_file_name(format!(".files-{}.part", std::process::id()));
         let opened = OpenOptions::new().write(true).create_new(true).open(&partial).await;
-        let mut out =
-            opened.with_context(|| format!("cannot write {}", Path::new(&partial).display()))?;
+        let mut out = opened.with_context(|| format!("cannot write {}", partial.display()))?;
         let bar = progress::bar(&path.display().to_string(), 0);
         let progress = |received, size| {
             bar.set_length(size);

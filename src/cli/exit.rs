@@ -29,7 +29,10 @@ fn code(error: &anyhow::Error) -> u8 {
         return USAGE;
     }
     match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Address(_)) => USAGE,
         Some(ClientError::Connection(_)) => UNAVAILABLE,
+        // The same file will not fit the next time either.
+        Some(error) if error.reason().as_deref() == Some("FILE_TOO_LARGE") => REFUSED,
         Some(error) => match error.grpc_code() {
             Some(Code::NotFound) => NOT_FOUND,
             Some(Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted) => {

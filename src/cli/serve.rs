@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use rustix::{
+    fs::Mode,
+    process::{Resource, getrlimit, setrlimit},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::exit::Usage;
 use crate::{
     config::{Config, Sources},
     server::{Role, Server},
@@ -60,7 +65,7 @@ impl Settings {
     pub(super) fn load(self) -> anyhow::Result<Config> {
         let file = self.config.map(|path| match std::fs::read_to_string(&path) {
             Ok(text) => Ok((path, text)),
-            Err(error) => Err(anyhow!(error).context(format!("cannot read {}", path.display()))),
+            Err(error) => Err(Usage(format!("cannot read {}: {error}", path.display()))),
         });
         let allow = self.allow_unauthenticated.then(|| "true".to_owned());
         let flags = [
@@ -73,15 +78,31 @@ impl Settings {
         let given = |(key, flag, value): (_, _, Option<String>)| Some((key, flag, value?));
         Ok(Config::load(Sources {
             file: file.transpose()?,
-            variables: std::env::vars().collect(),
+            // What is not UTF-8 is none of ours.
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
             flags: flags.into_iter().filter_map(given).collect(),
         })?)
     }
 }
 
+/// Every connection and every open file takes a descriptor; the system's default allows few.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where this is not allowed, the service runs with what it has.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let config = self.settings.load()?;
+        // Whatever is made below the data directory is its owner's alone.
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        raise_descriptor_limit();
         telemetry::start(config.log_format, &config.log_level)
             .map_err(|error| anyhow!("log.level: {error}"))?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
@@ -96,6 +117,10 @@ impl Serve {
             _ = interrupt.recv() => {}
         }
         stop.cancel();
-        running.await
+        tokio::select! {
+            ended = &mut running => ended,
+            _ = terminate.recv() => bail!("told to stop twice: ended without draining"),
+            _ = interrupt.recv() => bail!("told to stop twice: ended without draining"),
+        }
     }
 }

@@ -102,7 +102,10 @@ impl Upload {
         match name.map(|name| name.to_str()) {
             Some(Some(name)) => Ok(name.to_owned()),
             Some(None) => Err(Usage(format!("{}: the name is not UTF-8", path.display())).into()),
-            None => Err(Usage("standard input needs --name".to_owned()).into()),
+            None if path == Path::new("-") => {
+                Err(Usage("standard input needs --name".to_owned()).into())
+            }
+            None => Err(Usage(format!("{} is no file", path.display())).into()),
         }
     }
 }

@@ -9,6 +9,11 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// The address is not one that this client speaks to.
+    #[error(
+        "{0} is not an address of the form http://HOST:PORT; TLS is not available in this version"
+    )]
+    Address(String),
     /// The server cannot be reached.
     #[error("cannot reach the server")]
     Connection(#[from] tonic::transport::Error),

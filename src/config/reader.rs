@@ -9,6 +9,12 @@ use super::{
     sources::{Origin, Raw, Sources, Values},
 };
 
+/// Every section there is.
+const SECTIONS: [&str; 12] = [
+    "auth", "grpc", "http", "links", "log", "purposes", "shutdown", "signing", "storage", "sweep",
+    "types", "uploads",
+];
+
 /// One setting as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownSetting {
@@ -125,7 +131,11 @@ impl Reader {
 
     /// Every setting as it is in force, or every mistake.
     pub(super) fn finish(mut self) -> Result<Vec<ShownSetting>, ConfigMistakes> {
-        for (key, (_, origin)) in &self.values {
+        for (key, (raw, origin)) in &self.values {
+            // A section whose settings are all commented out sets nothing.
+            if *raw == Raw::Section && SECTIONS.contains(&key.as_str()) {
+                continue;
+            }
             self.mistakes.push(format!("{key} ({origin}): is not a setting"));
         }
         if !self.mistakes.is_empty() {

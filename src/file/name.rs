@@ -8,7 +8,8 @@ use crate::error::FieldError;
 
 const NAME_BYTES_MAX: usize = 255;
 
-/// A base name in Unicode NFC, 1 to 255 bytes, that is no path and holds nothing invisible.
+/// A base name in Unicode NFC, 1 to 255 bytes, that is no path and holds nothing that changes how the rest of
+/// it reads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileName(String);
 

@@ -10,6 +10,9 @@ use crate::{error::FieldError, file::media_type::MediaType};
 /// How many first bytes of the content are looked at.
 pub const SNIFF_BYTES: usize = 8 * 1024;
 
+/// A tar archive begins with the name of its first member, which may read like anything.
+const TAR: &str = "application/x-tar";
+
 /// Checks the first bytes of a content, at most [`SNIFF_BYTES`] of them, against its type.
 pub fn check(media_type: &MediaType, head: &[u8]) -> Result<(), FieldError> {
     let head = head.get(..SNIFF_BYTES).unwrap_or(head);
@@ -39,10 +42,10 @@ fn contradiction_of_text(head: &[u8]) -> Option<&'static str> {
 }
 
 fn contradiction_of_binary(media_type: &MediaType, head: &[u8]) -> Option<&'static str> {
-    let family = family_of(media_type.as_str())?;
-    if looks_like_markup(head) {
+    if looks_like_markup(head) && media_type.as_str() != TAR {
         return Some("markup");
     }
+    let family = family_of(media_type.as_str())?;
     let found = infer::get(head)?;
     (!family.contains(found.mime_type())).then(|| found.mime_type())
 }
@@ -76,8 +79,10 @@ fn family_of(media_type: &str) -> Option<Family> {
             exact(&["application/vnd.ms-excel", "application/x-ole-storage"])
         }
         "application/zip" => or_prefix(ZIP_BASED, OFFICE),
-        office if office.starts_with(OFFICE) => or_prefix(&["application/zip"], OFFICE),
-        "application/x-tar" => exact(&["application/x-tar"]),
+        // An encrypted document is kept in the older container.
+        office if office.starts_with(OFFICE) => {
+            or_prefix(&["application/zip", "application/x-ole-storage"], OFFICE)
+        }
         "application/gzip" => exact(&["application/gzip"]),
         "application/vnd.rar" => exact(&["application/vnd.rar"]),
         "application/x-7z-compressed" => exact(&["application/x-7z-compressed"]),
@@ -152,6 +157,7 @@ mod tests {
             b"PK\x03\x04\x14\0\x06\0"
         ));
         assert!(accepts("audio/mpeg", b"ID3\x04\0\0\0\0\0\0"));
+        assert!(accepts("application/x-tar", b"BMW.txt\0\0\0\0"));
     }
 
     #[test]

@@ -146,7 +146,11 @@ impl FileRepository for CachedRepository {
     }
 
     async fn claim_orphans(&self, limit: usize) -> Result<Vec<Orphan>> {
-        self.inner.claim_orphans(limit).await
+        let claimed = self.inner.claim_orphans(limit).await;
+        for orphan in claimed.iter().flatten() {
+            self.records.remove(&orphan.file_id);
+        }
+        claimed
     }
 
     async fn forget(&self, file_id: &FileId) -> Result<()> {

@@ -97,7 +97,8 @@ fn published(row: &Row, file_id: FileId, content: Content, now: Timestamp) -> Fi
 impl FileRepository for MemoryRepository {
     async fn intend(&self, intent: Intent) -> Result<Intended> {
         let start = start_digest(&intent.spec);
-        let lease_until = self.clock.now().plus(intent.lease);
+        let now = self.clock.now();
+        let lease_until = now.plus(intent.lease);
         let mut rows = self.rows();
         let same_upload = rows.values_mut().find(|row| {
             intent.spec.upload_id.is_some()
@@ -106,10 +107,13 @@ impl FileRepository for MemoryRepository {
                 && !matches!(row.state, State::Doomed)
         });
         if let Some(row) = same_upload {
-            if row.start != start {
+            // An expired file is none: its upload_id is free again.
+            let visible = row.record().filter(|record| record.is_visible(now));
+            let expired = row.record().is_some() && visible.is_none();
+            if !expired && row.start != start {
                 return Err(MetadataError::UploadConflict);
             }
-            if let Some(record) = row.record() {
+            if let Some(record) = visible {
                 return Ok(Intended::Finished(Box::new(record)));
             }
             row.state = State::Doomed;
@@ -206,7 +210,7 @@ impl FileRepository for MemoryRepository {
         let now = self.clock.now();
         let mut rows = self.rows();
         let orphaned = |row: &Row| match row.state {
-            State::Active(_) => false,
+            State::Active(_) => row.record().is_some_and(|record| !record.is_visible(now)),
             State::Doomed => true,
             State::Pending => row.lease_until < now,
         };

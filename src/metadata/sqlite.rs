@@ -20,7 +20,7 @@ use crate::{
     file::{Content, id::FileId},
     sqlite::{Database, DatabaseError, Migration},
 };
-use rows::{blob_key, file_id, micros, read_record};
+use rows::{UploadRow, blob_key, file_id, micros, read_record};
 
 /// The schema, step by step.
 const MIGRATIONS: [Migration; 1] =
@@ -44,6 +44,11 @@ impl From<DatabaseError> for MetadataError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Full(_) => Self::Full(error.into()),
+            DatabaseError::Sqlite(
+                rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..),
+            ) => Self::Damaged(error.into()),
             _ => Self::Unavailable(error.into()),
         }
     }
@@ -112,7 +117,7 @@ impl FileRepository for SqliteRepository {
                 .prepare_cached(statements::ABANDON)?
                 .execute(params![ticket.file_id.to_string(), ticket.fence as i64])
         };
-        Ok(self.database.write(job).await? == 1)
+        Ok(self.database.write_freeing(job).await? == 1)
     }
 
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
@@ -146,7 +151,7 @@ impl FileRepository for SqliteRepository {
     async fn retire(&self, file_id: &FileId, etag: Option<&str>) -> Result<Option<FileRecord>> {
         let (file_id, etag) = (*file_id, etag.map(str::to_owned));
         let job = move |connection: &Connection| retire(connection, &file_id, etag.as_deref());
-        match self.database.write(job).await? {
+        match self.database.write_freeing(job).await? {
             Some(Retired::Now(record)) => Ok(Some(*record)),
             Some(Retired::Changed) => Err(MetadataError::EtagMismatch),
             None => Ok(None),
@@ -169,7 +174,7 @@ impl FileRepository for SqliteRepository {
             })?;
             orphans.collect()
         };
-        Ok(self.database.write(job).await?)
+        Ok(self.database.write_freeing(job).await?)
     }
 
     async fn forget(&self, file_id: &FileId) -> Result<()> {
@@ -177,7 +182,7 @@ impl FileRepository for SqliteRepository {
         let job = move |connection: &Connection| {
             connection.prepare_cached(statements::FORGET)?.execute([file_id.to_string()])
         };
-        self.database.write(job).await?;
+        self.database.write_freeing(job).await?;
         Ok(())
     }
 
@@ -207,15 +212,20 @@ fn intend(connection: &Connection, intent: &Intent, now: Timestamp) -> rusqlite:
             .query_row(params![spec.user_id.as_str(), upload_id], rows::read_upload)
             .optional()?;
         match found {
+            None => {}
+            // An expired file is none: its upload_id is free again.
+            Some(upload) if upload.record.as_ref().is_some_and(|it| !it.is_visible(now)) => {
+                let mut retire = connection.prepare_cached(statements::RETIRE)?;
+                retire.execute([upload.file_id.to_string()])?;
+            }
             Some(upload) if upload.start != start => return Ok(Outcome::Conflict),
-            Some(rows::UploadRow { record: Some(record), .. }) => {
+            Some(UploadRow { record: Some(record), .. }) => {
                 return Ok(Outcome::Finished(Box::new(record)));
             }
             Some(pending) => {
                 let mut abort = connection.prepare_cached(statements::ABORT)?;
                 abort.execute([pending.file_id.to_string()])?;
             }
-            None => {}
         }
     }
     connection.prepare_cached(statements::INSERT)?.execute(params![

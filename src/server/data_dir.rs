@@ -54,7 +54,11 @@ impl DataDir {
         spawn_blocking(move || {
             let key = read_or_make_key(&path)
                 .with_context(|| format!("cannot use the signing key {}", path.display()))?;
-            KeyRing::new([key.trim()]).with_context(|| format!("in {}", path.display()))
+            let key = key.trim();
+            if key.contains(char::is_whitespace) {
+                bail!("{} must hold one key; set signing.keys_file for more", path.display());
+            }
+            KeyRing::new([key]).with_context(|| format!("in {}", path.display()))
         })
         .await?
     }
@@ -86,7 +90,10 @@ fn read_or_make_key(path: &Path) -> io::Result<String> {
     }
     let mut random = [0; KEY_BYTES_MIN];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let staging = path.with_extension(format!("key.{}", std::process::id()));
+    // Named by chance: what a crash left of an earlier start is in nobody's way.
+    let mut chance = [0; 8];
+    getrandom::fill(&mut chance).map_err(io::Error::other)?;
+    let staging = path.with_extension(format!("key.{}", hex::encode(chance)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staging)?;
     file.write_all(hex::encode(random).as_bytes())?;
     file.sync_all()?;

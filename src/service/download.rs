@@ -7,7 +7,7 @@ use crate::{
     error::FieldError,
     file::{id::FileId, user::UserId},
     metadata::FileRecord,
-    storage::{Blob, ByteRange},
+    storage::{Blob, ByteRange, StorageError},
 };
 
 /// The part of a file that a caller asks for.
@@ -56,7 +56,14 @@ impl FileService {
 
     /// Opens a range of a file's content; the range must lie within it.
     pub async fn open_content(&self, record: &FileRecord, range: ByteRange) -> Result<Blob> {
-        Ok(self.storage.open(&record.blob_key, range).await?)
+        match self.storage.open(&record.blob_key, range).await {
+            Err(error @ StorageError::Missing(_)) => {
+                // Deleted since it was found, or our loss.
+                self.visible(&record.file.id, None).await?;
+                Err(error.into())
+            }
+            opened => Ok(opened?),
+        }
     }
 }
 

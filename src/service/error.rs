@@ -91,10 +91,10 @@ impl ServiceError {
                 Some((error.field, error.problem.clone()))
             }
             Self::Upload(error @ UploadError::SizeMismatch { .. }) => {
-                Some(("size_bytes", error.to_string()))
+                Some(("size_bytes", problem_of(error, "size_bytes")))
             }
             Self::Upload(error @ UploadError::ChecksumMismatch { .. }) => {
-                Some(("sha256", error.to_string()))
+                Some(("sha256", problem_of(error, "sha256")))
             }
             _ => None,
         }
@@ -108,4 +108,11 @@ impl ServiceError {
             _ => None,
         }
     }
+}
+
+/// What an error says beside the name of its field.
+fn problem_of(error: &UploadError, field: &str) -> String {
+    let text = error.to_string();
+    let rest = text.strip_prefix(field).and_then(|rest| rest.strip_prefix(": "));
+    rest.unwrap_or(&text).to_owned()
 }

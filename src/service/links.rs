@@ -42,7 +42,7 @@ pub struct Link {
     pub url: String,
     /// The same as Markdown.
     pub markdown: String,
-    /// The last second at which it works.
+    /// When it ends.
     pub expire_time: Timestamp,
 }
 

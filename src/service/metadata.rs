@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{FileService, Result, ServiceError};
 use crate::{
+    error::chain,
     file::{id::FileId, user::UserId},
     metadata::{FileRecord, ListPosition, ListQuery},
 };
@@ -95,7 +96,8 @@ impl FileService {
             Ok::<(), ServiceError>(())
         };
         if let Err(error) = removed.await {
-            tracing::warn!(file_id = %record.file.id, %error, "left to the sweeper");
+            let error = chain(&error);
+            tracing::warn!(file_id = %record.file.id, error, "left to the sweeper");
         }
     }
 }

@@ -29,6 +29,9 @@ const PIECE_BYTES: usize = 1024 * 1024;
 /// Bounds the bookkeeping where a caller sends a byte a message.
 const PIECE_CHUNKS_MAX: usize = 512;
 
+/// How long the end of the stream is waited for once it is finished.
+const FINISH_LINGER: Duration = Duration::from_secs(1);
+
 /// What comes next of an upload.
 pub(super) enum Piece {
     /// The next bytes, each chunk counted against the budget for as long as it lives.
@@ -56,7 +59,7 @@ impl Pieces {
         match self.next_part().await? {
             None => Err(ServiceError::UploadIncomplete),
             Some(UploadPart::Data(first)) => Ok(Piece::Data(self.gather(first).await)),
-            Some(UploadPart::Finish(sha256)) => match self.next_part().await? {
+            Some(UploadPart::Finish(sha256)) => match self.after_finish().await? {
                 None => Ok(Piece::Finish(sha256)),
                 Some(_) => Err(FieldError::new("finish", "must be the last message").into()),
             },
@@ -70,6 +73,14 @@ impl Pieces {
         match timeout(self.idle_max, self.parts.next()).await {
             Ok(part) => part.transpose(),
             Err(_) => Err(ServiceError::UploadStalled { idle_s: self.idle_max.as_secs() }),
+        }
+    }
+
+    /// What follows finish: nothing, if all is well. A caller who leaves the stream open has finished, too.
+    async fn after_finish(&mut self) -> Result<Option<UploadPart>> {
+        match timeout(FINISH_LINGER, self.next_part()).await {
+            Ok(part) => part,
+            Err(_) => Ok(None),
         }
     }
 
@@ -176,6 +187,14 @@ mod tests {
     async fn nothing_may_follow_finish() {
         let (mut pieces, _) = pieces(vec![UploadPart::Finish(None), data(1)], 25);
         assert!(matches!(pieces.next().await, Err(ServiceError::Field(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_left_open_after_finish_is_finished() {
+        let finish = stream::iter([Ok(UploadPart::Finish(None))]);
+        let parts: UploadParts = Box::pin(finish.chain(stream::pending()));
+        let mut pieces = Pieces::new(parts, Arc::new(Semaphore::new(1)), Duration::from_secs(60));
+        assert!(matches!(pieces.next().await, Ok(Piece::Finish(None))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,8 +41,8 @@ pub struct UploadLimits {
 }
 
 impl UploadLimits {
-    /// How long an upload stays its owner's without being renewed. It is renewed at half time and as the
-    /// content ends, so this outlasts the longest silence and a slow last sync of the disk.
+    /// How long an upload stays its owner's without being renewed: it outlasts the longest silence and a slow
+    /// last sync of the disk.
     pub fn lease(&self) -> Duration {
         self.idle_max * 2 + Duration::from_secs(120)
     }

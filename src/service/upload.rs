@@ -1,16 +1,18 @@
 //! Bringing a file in: intend, write, commit, publish, in this order (`docs/architecture.md` says what each
 //! crash leaves behind).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{FileService, Result, ServiceError, pieces::Pieces};
 use crate::{
     blob::BlobKey,
     clock::Timestamp,
+    error::{ErrorCode, chain},
     file::{Content, FileSpec, id::FileId},
     metadata::{FileRecord, Intended, Intent, UploadTicket},
     storage::BlobWriter,
@@ -23,6 +25,27 @@ pub use super::pieces::{UploadPart, UploadParts};
 /// Up to this size, hashing takes less time than handing the bytes to another thread.
 const HASH_INLINE_BYTES_MAX: usize = 64 * 1024;
 
+/// A place among the uploads that may run at once; free again when it is dropped.
+#[derive(Debug)]
+pub struct UploadSlot {
+    _permit: OwnedSemaphorePermit,
+    cut: CancellationToken,
+    idle_max: Duration,
+}
+
+impl UploadSlot {
+    /// Waits for the first message of an upload, as long as a caller may be silent.
+    pub async fn first_message<T>(&self, message: impl Future<Output = Result<T>>) -> Result<T> {
+        let idle_s = self.idle_max.as_secs();
+        tokio::select! {
+            message = timeout(self.idle_max, message) => {
+                message.unwrap_or(Err(ServiceError::UploadStalled { idle_s }))
+            }
+            () = self.cut.cancelled() => Err(ServiceError::ShuttingDown),
+        }
+    }
+}
+
 /// A finished upload.
 #[derive(Clone, Debug)]
 pub struct Uploaded {
@@ -33,26 +56,37 @@ pub struct Uploaded {
 }
 
 impl FileService {
-    /// Uploads one file. It runs in a task of its own, so that it cleans up after itself even when the
-    /// caller goes away.
-    pub async fn upload(self: &Arc<Self>, spec: FileSpec, parts: UploadParts) -> Result<Uploaded> {
+    /// Takes a place among the uploads that may run at once; more of them are OVERLOADED.
+    pub fn admit_upload(&self) -> Result<UploadSlot> {
         if self.cut.is_cancelled() {
             return Err(ServiceError::ShuttingDown);
         }
-        let slot = Arc::clone(&self.upload_slots)
-            .try_acquire_owned()
-            .map_err(|_| ServiceError::Overloaded)?;
+        let permit = Arc::clone(&self.upload_slots).try_acquire_owned();
+        Ok(UploadSlot {
+            _permit: permit.map_err(|_| ServiceError::Overloaded)?,
+            cut: self.cut.clone(),
+            idle_max: self.policy.uploads.idle_max,
+        })
+    }
+
+    /// Uploads one file. It runs in a task of its own, so that it cleans up after itself even when the
+    /// caller goes away.
+    pub async fn upload(
+        self: &Arc<Self>,
+        slot: UploadSlot,
+        spec: FileSpec,
+        parts: UploadParts,
+    ) -> Result<Uploaded> {
         let service = Arc::clone(self);
-        let task = async move { service.run_upload(spec, parts, slot).await };
+        let task = async move {
+            let uploaded = service.run_upload(spec, parts).await;
+            drop(slot);
+            uploaded
+        };
         self.uploads.spawn(task.in_current_span()).await?
     }
 
-    async fn run_upload(
-        &self,
-        spec: FileSpec,
-        parts: UploadParts,
-        _slot: OwnedSemaphorePermit,
-    ) -> Result<Uploaded> {
+    async fn run_upload(&self, spec: FileSpec, parts: UploadParts) -> Result<Uploaded> {
         let bytes_max = self.policy.file_bytes_max(spec.purpose.as_str());
         let upload = Upload::begin(&spec, bytes_max)?;
         let intent = Intent {
@@ -68,8 +102,8 @@ impl FileService {
             }
         };
         let received = self.receive(&ticket, upload, parts).await;
-        if received.is_err() {
-            self.clean_up(&ticket).await;
+        if let Err(error) = &received {
+            self.clean_up(&ticket, error).await;
         }
         Ok(Uploaded { record: received?, replayed: false })
     }
@@ -94,7 +128,11 @@ impl FileService {
                 return Err(refused);
             }
         };
-        writer.commit().await?;
+        if let Err(error) = writer.commit().await {
+            // A writer whose bytes were swept from under it has lost the upload, not the storage.
+            self.renew(ticket).await?;
+            return Err(error.into());
+        }
         Ok(self.repository.publish(ticket, content).await?)
     }
 
@@ -107,40 +145,50 @@ impl FileService {
     ) -> Result<Content> {
         let budget = Arc::clone(&self.upload_bytes);
         let mut pieces = Pieces::new(parts, budget, self.policy.uploads.idle_max);
-        let lease = self.policy.uploads.lease();
-        let mut renew_at = self.clock.now().plus(lease / 2);
+        let mut renew_at = self.renewal_time();
         loop {
-            let chunks = match pieces.next().await? {
+            let piece = pieces.next().await?;
+            if self.clock.now() >= renew_at {
+                self.renew(ticket).await?;
+                renew_at = self.renewal_time();
+            }
+            let chunks = match piece {
                 Piece::Data(chunks) => chunks,
                 Piece::Finish(sha256) => return Ok(upload.seal(sha256)?),
             };
-            if self.clock.now() >= renew_at {
-                renew_at = self.renew(ticket).await?;
-            }
             let accepted;
             (upload, accepted) = accept(upload, chunks).await?;
             writer.write(accepted).await?;
         }
     }
 
-    async fn renew(&self, ticket: &UploadTicket) -> Result<Timestamp> {
+    async fn renew(&self, ticket: &UploadTicket) -> Result<()> {
         let lease = self.policy.uploads.lease();
-        self.repository.renew(ticket, lease).await?;
-        Ok(self.clock.now().plus(lease / 2))
+        Ok(self.repository.renew(ticket, lease).await?)
+    }
+
+    /// When a lease renewed now wants renewing again: early enough that what is left of it outlasts the
+    /// longest silence and a slow last sync of the disk.
+    fn renewal_time(&self) -> Timestamp {
+        self.clock.now().plus(self.policy.uploads.lease() / 4)
     }
 
     /// Removes what a failed upload stored. The record goes last, and only the holder of the fence may:
     /// where that fails at any point, the sweeper finds the rest by the record.
-    async fn clean_up(&self, ticket: &UploadTicket) {
+    async fn clean_up(&self, ticket: &UploadTicket, failure: &ServiceError) {
+        // The key is this ticket's alone: once the ticket is lost, nobody will read what it wrote, and the
+        // sweeper may have been there before the last of it.
+        let lost = failure.code() == ErrorCode::UploadTakenOver;
         let cleaned = async {
-            if self.repository.abandon(ticket).await? {
+            if self.repository.abandon(ticket).await? || lost {
                 self.storage.delete(&ticket.blob_key).await?;
                 self.repository.forget(&ticket.file_id).await?;
             }
             Ok::<(), ServiceError>(())
         };
         if let Err(error) = cleaned.await {
-            tracing::warn!(file_id = %ticket.file_id, %error, "left to the sweeper");
+            let error = chain(&error);
+            tracing::warn!(file_id = %ticket.file_id, error, "left to the sweeper");
         }
     }
 }

@@ -42,7 +42,7 @@ impl Disposition {
 pub struct Grant {
     /// The file.
     pub file_id: FileId,
-    /// The last second at which the link works, in Unix seconds.
+    /// When the link ends, in Unix seconds: it works up to and at this time.
     pub expires_unix_s: i64,
     /// How the content is to be treated; `None`: as is safe.
     pub disposition: Option<Disposition>,

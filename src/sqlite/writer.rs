@@ -26,8 +26,9 @@ enum Commit {
 
 /// Tells the caller how its job ended, once it is known how the commit did.
 type Reply = Box<dyn FnOnce(Commit)>;
-/// Runs inside the transaction; says whether it met an error that ends all writing.
-type Job = Box<dyn FnOnce(&Connection) -> (Reply, bool) + Send>;
+
+/// Runs inside the group's transaction. An error that it returns has broken the whole transaction.
+type Job = Box<dyn FnOnce(&Connection) -> (Reply, rusqlite::Result<()>) + Send>;
 
 /// A handle to the writing thread, which ends when the handle is dropped.
 pub(super) struct Writer {
@@ -39,7 +40,7 @@ impl Writer {
         let (jobs, queue) = channel();
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write_groups(&connection, &queue, &failed))
+            .spawn(move || write_groups(&connection, &queue, failed))
             .map_err(|source| DatabaseError::Io {
                 action: "start the database's writer",
                 source,
@@ -54,8 +55,7 @@ impl Writer {
     {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let outcome = in_savepoint(connection, job);
-            let fatal = outcome.as_ref().is_err_and(is_fatal);
+            let (outcome, transaction) = in_savepoint(connection, job);
             let reply: Reply = Box::new(move |commit| {
                 let outcome = match (outcome, commit) {
                     (Err(error), _) => Err(classify(error)),
@@ -66,7 +66,7 @@ impl Writer {
                 // A caller that has gone away does not want to know.
                 let _ = answer.send(outcome);
             });
-            (reply, fatal)
+            (reply, transaction)
         });
         self.jobs.send(job).map_err(|_| DatabaseError::Failed)?;
         answered.await.map_err(|_| DatabaseError::RolledBack)?
@@ -79,29 +79,47 @@ impl fmt::Debug for Writer {
     }
 }
 
+/// Runs a job so that its failure undoes the job alone. The second result is an error where the group's
+/// transaction did not survive: on a full disk SQLite may have rolled back all of it.
 fn in_savepoint<T>(
     connection: &Connection,
     job: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-    let outcome = job(connection);
-    if outcome.is_err() {
-        connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+) -> (rusqlite::Result<T>, rusqlite::Result<()>) {
+    if let Err(error) = run(connection, "SAVEPOINT job") {
+        return (Err(duplicate(&error)), Err(error));
     }
-    connection.prepare_cached("RELEASE job")?.execute([])?;
-    outcome
+    let outcome = job(connection);
+    let ended = match &outcome {
+        Err(error) if is_fatal(error) || connection.is_autocommit() => Err(duplicate(error)),
+        Err(_) => run(connection, "ROLLBACK TO job").and_then(|()| run(connection, "RELEASE job")),
+        Ok(_) => run(connection, "RELEASE job"),
+    };
+    (outcome, ended)
+}
+
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([])?;
+    Ok(())
+}
+
+/// The same failure once more: what counts of it here is its code.
+fn duplicate(error: &rusqlite::Error) -> rusqlite::Error {
+    let code = error.sqlite_error().map_or(rusqlite::ffi::SQLITE_ERROR, |it| it.extended_code);
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(error.to_string()))
 }
 
 /// Serves the queue until every handle is gone, or until an error after which nothing could be trusted.
-fn write_groups(connection: &Connection, queue: &Receiver<Job>, failed: &CancellationToken) {
+fn write_groups(connection: &Connection, queue: &Receiver<Job>, failed: CancellationToken) {
+    // However this thread ends before its queue does, nothing is written any more.
+    let failed = failed.drop_guard();
     while let Ok(first) = queue.recv() {
         let group = std::iter::once(first).chain(queue.try_iter()).take(GROUP_MAX);
         if let Err(error) = commit_group(connection, group) {
             tracing::error!(%error, "the database failed; it takes no more writes");
-            failed.cancel();
             return;
         }
     }
+    failed.disarm();
 }
 
 /// Runs and commits one group. Only an error that makes later commits untrustworthy is returned.
@@ -131,21 +149,14 @@ fn run_group(
     group: impl Iterator<Item = Job>,
     replies: &mut Vec<Reply>,
 ) -> rusqlite::Result<()> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let mut fatal = false;
+    run(connection, "BEGIN IMMEDIATE")?;
     for job in group {
-        let (reply, job_fatal) = job(connection);
+        let (reply, transaction) = job(connection);
         replies.push(reply);
-        fatal |= job_fatal;
+        // Without its transaction, every further job would commit on its own.
+        transaction?;
     }
-    if fatal {
-        return Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
-            None,
-        ));
-    }
-    connection.prepare_cached("COMMIT")?.execute([])?;
-    Ok(())
+    run(connection, "COMMIT")
 }
 
 fn roll_back(connection: &Connection) -> rusqlite::Result<()> {

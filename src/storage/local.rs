@@ -26,8 +26,6 @@ use disk::Disk;
 use small::{SMALL_BYTES_MAX, SmallBlobs};
 use staged::StagedFile;
 
-/// Files kept open for reading.
-const OPEN_FILES_MAX: usize = 512;
 /// Small blobs are estimated at this size when the cache is laid out.
 const SMALL_BYTES_TYPICAL: u64 = 8 * 1024;
 
@@ -38,7 +36,7 @@ pub struct LocalStorage {
     small: SmallBlobs,
     /// Blobs never change, so what is cached of one is right until it is deleted.
     small_cache: Cache<BlobKey, Bytes, ByBytes>,
-    open_files: Cache<BlobKey, OpenFile>,
+    open_files: Option<Cache<BlobKey, OpenFile>>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,20 +54,29 @@ impl Weighter<BlobKey, Bytes> for ByBytes {
     }
 }
 
+/// What is kept at hand for readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadCache {
+    /// Most bytes of small blobs kept in memory.
+    pub small_bytes_max: u64,
+    /// Most files kept open. An open file keeps its space when another process deletes it: 0 where there may
+    /// be one.
+    pub open_files_max: usize,
+}
+
 impl LocalStorage {
-    /// Opens the directory `root`, making it and its shards first where they are not there; keeps up to
-    /// `cache_bytes` of small blobs in memory.
-    pub fn open(root: &Path, cache_bytes: u64) -> Result<Self> {
+    /// Opens the directory `root`, making it and its shards first where they are not there.
+    pub fn open(root: &Path, cache: ReadCache) -> Result<Self> {
         let disk = Disk::prepare(root).map_err(failure("prepare the blob directory"))?;
         Ok(Self {
             disk: Arc::new(disk),
             small: SmallBlobs::open(&root.join("small.db"))?,
             small_cache: Cache::with_weighter(
-                usize::try_from(cache_bytes / SMALL_BYTES_TYPICAL).unwrap_or(usize::MAX),
-                cache_bytes,
+                usize::try_from(cache.small_bytes_max / SMALL_BYTES_TYPICAL).unwrap_or(usize::MAX),
+                cache.small_bytes_max,
                 ByBytes,
             ),
-            open_files: Cache::new(OPEN_FILES_MAX),
+            open_files: (cache.open_files_max > 0).then(|| Cache::new(cache.open_files_max)),
         })
     }
 
@@ -85,16 +92,24 @@ impl LocalStorage {
     }
 
     fn find_file(&self, key: &BlobKey) -> Result<OpenFile> {
-        self.open_files.get_or_insert_with(key, || {
-            let file = match File::open(self.disk.blob_path(key)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(StorageError::Missing(*key));
-                }
-                opened => opened.map_err(failure("open a blob"))?,
-            };
-            let size_bytes = file.metadata().map_err(failure("open a blob"))?.len();
-            Ok(OpenFile { file: Arc::new(file), size_bytes })
-        })
+        let open = || OpenFile::open(&self.disk, key);
+        match &self.open_files {
+            Some(open_files) => open_files.get_or_insert_with(key, open),
+            None => open(),
+        }
+    }
+}
+
+impl OpenFile {
+    fn open(disk: &Disk, key: &BlobKey) -> Result<Self> {
+        let file = match File::open(disk.blob_path(key)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StorageError::Missing(*key));
+            }
+            opened => opened.map_err(failure("open a blob"))?,
+        };
+        let size_bytes = file.metadata().map_err(failure("open a blob"))?.len();
+        Ok(Self { file: Arc::new(file), size_bytes })
     }
 }
 
@@ -130,7 +145,9 @@ impl Storage for LocalStorage {
         let (disk, key) = (Arc::clone(&self.disk), *key);
         let removed = blocking("delete a blob", move || disk.remove(&key)).await;
         self.small_cache.remove(&key);
-        self.open_files.remove(&key);
+        if let Some(open_files) = &self.open_files {
+            open_files.remove(&key);
+        }
         removed
     }
 
@@ -200,7 +217,7 @@ impl BlobWriter for LocalWriter {
             }
             WriterState::Small(held) => Bytes::from(std::mem::take(held)),
         };
-        let mut staged = StagedFile::create(Arc::clone(&self.disk), self.key).await?;
+        let mut staged = StagedFile::create(Arc::clone(&self.disk), self.key)?;
         let all = std::iter::once(held).chain(chunks).collect();
         let written = staged.write(all).await;
         self.state = WriterState::Staged(staged);

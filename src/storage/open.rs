@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::task::spawn_blocking;
 
-use super::{Result, Storage, StorageError, local::LocalStorage};
+use super::{
+    Result, Storage, StorageError,
+    local::{LocalStorage, ReadCache},
+};
 
 /// Which backend, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,16 +16,16 @@ pub enum StorageTarget {
     Local {
         /// The directory; made where it is not there.
         root: PathBuf,
-        /// Most bytes of small blobs kept in memory.
-        cache_bytes: u64,
+        /// What is kept at hand for readers.
+        cache: ReadCache,
     },
 }
 
 /// Opens the backend; what is missing of it is made.
 pub async fn open_storage(target: StorageTarget) -> Result<Arc<dyn Storage>> {
     match target {
-        StorageTarget::Local { root, cache_bytes } => {
-            let opened = spawn_blocking(move || LocalStorage::open(&root, cache_bytes)).await;
+        StorageTarget::Local { root, cache } => {
+            let opened = spawn_blocking(move || LocalStorage::open(&root, cache)).await;
             let storage = opened.map_err(|source| StorageError::Unavailable {
                 action: "open the storage",
                 source: source.into(),

@@ -68,6 +68,8 @@ macro_rules! conforms {
             listing_is_newest_first_and_pages_join_without_gaps,
             listing_shows_one_users_visible_files_alone,
             an_expired_file_is_not_visible,
+            an_expired_file_is_claimed,
+            an_expired_file_frees_its_upload_id,
             revoking_raises_epoch_and_etag,
             a_retired_file_is_gone_at_once,
             retiring_heeds_the_etag,
@@ -316,6 +318,30 @@ async fn an_expired_file_is_not_visible(backend: Backend) -> Result {
     backend.clock.advance(Duration::from_secs(1));
     assert!(!record.is_visible(backend.clock.now()));
     assert_eq!(backend.list("u", None, 10).await?, []);
+    Ok(())
+}
+
+async fn an_expired_file_is_claimed(backend: Backend) -> Result {
+    let ttl = Some(Duration::from_secs(1));
+    let record = backend.file(FileSpec { ttl, ..spec("u", None) }).await?;
+    backend.file(spec("u", None)).await?;
+    assert_eq!(backend.orphans().await?, []);
+    backend.clock.advance(Duration::from_secs(1));
+    assert_eq!(backend.orphans().await?, [record.file.id]);
+    assert!(!backend.is_found(&record.file.id).await?);
+    backend.repository.forget(&record.file.id).await?;
+    assert_eq!(backend.orphans().await?, []);
+    Ok(())
+}
+
+async fn an_expired_file_frees_its_upload_id(backend: Backend) -> Result {
+    let ttl = Some(Duration::from_secs(1));
+    let upload_id = Some(Uuid::new_v4());
+    let first = backend.file(FileSpec { ttl, ..spec("u", upload_id) }).await?;
+    backend.clock.advance(Duration::from_secs(1));
+    let second = backend.file(spec("u", upload_id)).await?;
+    assert_ne!(first.file.id, second.file.id);
+    assert_eq!(backend.orphans().await?, [first.file.id]);
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use files::{
     blob::BlobKey,
     storage::{
-        BlobEntry, ByteRange, LIST_PAGE, Storage, StorageError, local::LocalStorage,
+        BlobEntry, ByteRange, LIST_PAGE, Storage, StorageError,
+        local::{LocalStorage, ReadCache},
         memory::MemoryStorage,
     },
 };
@@ -14,6 +15,8 @@ use futures_util::TryStreamExt;
 use tempfile::TempDir;
 
 type Result<T = ()> = anyhow::Result<T>;
+
+const CACHE: ReadCache = ReadCache { small_bytes_max: 1 << 20, open_files_max: 16 };
 
 /// A backend under test, and what must live as long as it.
 struct Backend {
@@ -34,7 +37,7 @@ fn memory() -> Result<Backend> {
 fn local() -> Result<Backend> {
     let directory = tempfile::tempdir()?;
     let root = directory.path().join("blobs");
-    let storage = LocalStorage::open(&root, 1024 * 1024)?;
+    let storage = LocalStorage::open(&root, CACHE)?;
     let staging = root.join("staging");
     Ok(Backend {
         storage: Arc::new(storage),

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use files::{
     clock::{Clock, ManualClock, Timestamp},
+    error::ErrorCode,
     file::{
         FileSpec, labels::Labels, media_type::MediaType, name::FileName, purpose::Purpose,
         purpose::Purposes, user::UserId,
@@ -18,16 +19,24 @@ use files::{
         upload::{UploadPart, Uploaded},
     },
     signing::{UrlSigner, keys::KeyRing},
-    storage::{ByteRange, Storage, local::LocalStorage, memory::MemoryStorage},
+    storage::{
+        ByteRange, Storage,
+        local::{LocalStorage, ReadCache},
+        memory::MemoryStorage,
+    },
     sweep::Sweeper,
 };
 use futures_util::{TryStreamExt, stream};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
 use crate::failing::{FailingRepository, FailingStorage, Moment, Plan};
 
 type Result<T = ()> = anyhow::Result<T>;
+
+const CACHE: ReadCache = ReadCache { small_bytes_max: 1 << 20, open_files_max: 16 };
 
 /// More effects than any of the flows has.
 const EFFECTS_MAX: usize = 12;
@@ -57,7 +66,7 @@ impl Rig {
                     &directory.path().join("m.db"),
                     Arc::clone(&times),
                 )?),
-                Arc::new(LocalStorage::open(&directory.path().join("blobs"), 1 << 20)?),
+                Arc::new(LocalStorage::open(&directory.path().join("blobs"), CACHE)?),
             ),
         };
         let keys = KeyRing::new(["0123456789abcdef0123456789abcdef"])?;
@@ -84,7 +93,7 @@ impl Rig {
     ) -> std::result::Result<Uploaded, ServiceError> {
         let parts = [UploadPart::Data(content.clone()), UploadPart::Finish(None)];
         let parts = Box::pin(stream::iter(parts.map(Ok)));
-        self.service.upload(spec.clone(), parts).await
+        self.service.upload(self.service.admit_upload()?, spec.clone(), parts).await
     }
 
     async fn delete(
@@ -251,6 +260,36 @@ async fn a_delete_that_fails_anywhere_is_whole_or_not_at_all() -> Result {
     .await?;
     for effect in ["retire", "delete", "forget"] {
         assert!(failed.contains(&effect), "{effect} was never made to fail: {failed:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_taken_over_and_swept_leaves_nothing_when_it_ends() -> Result {
+    for on_disk in [false, true] {
+        for size in [100, 100_000] {
+            let rig = Rig::new(Plan::new(usize::MAX, Moment::Before, false), on_disk)?;
+            let (spec, content) = (spec(), Bytes::from(vec![b'x'; size]));
+            let (sender, parts) = mpsc::channel(4);
+            let slot = rig.service.admit_upload()?;
+            let parts = Box::pin(ReceiverStream::new(parts));
+            let (service, first) = (Arc::clone(&rig.service), spec.clone());
+            let hanging = tokio::spawn(async move { service.upload(slot, first, parts).await });
+            sender.send(Ok(UploadPart::Data(content.clone()))).await?;
+            // Until its intent is known, a second call would not take it over.
+            while sender.capacity() < 4 {
+                tokio::task::yield_now().await;
+            }
+            let second = rig.upload(&spec, &content).await?;
+            rig.sweep().await?;
+            // The call may learn what has happened at any of these, and then takes no more.
+            let _ = sender.send(Ok(UploadPart::Data(content.clone()))).await;
+            let _ = sender.send(Ok(UploadPart::Finish(None))).await;
+            drop(sender);
+            let lost = hanging.await?.expect_err("taken over");
+            assert_eq!(lost.code(), ErrorCode::UploadTakenOver, "{lost:?}");
+            rig.assert_holds(&[(&second.record, &content)]).await?;
+        }
     }
     Ok(())
 }

@@ -83,6 +83,16 @@ async fn a_disk_that_fills_up_refuses_and_recovers() -> Result {
         let staging = disk.path().join("data/blobs/staging");
         assert_eq!(staging.read_dir()?.count(), 0, "something is left behind");
     }
+    // Even with not a byte left, deleting works and makes room.
+    let filler = disk.path().join("filler");
+    let mut file = std::fs::File::create(&filler)?;
+    while std::io::Write::write_all(&mut file, &[7; 4096]).is_ok() {}
+    drop(file);
+    let outcome = upload(&mut client, 1).await;
+    assert_eq!(outcome.map_err(|status| status.code()), Err(Code::ResourceExhausted));
+    client.delete_file(DeleteFileRequest { file_id: kept, ..Default::default() }).await?;
+    let kept = upload(&mut client, 15).await?;
+    std::fs::remove_file(filler)?;
     // What it took has been given back: there is room for what fits.
     let second = upload(&mut client, 20).await?;
     for file_id in [kept, second] {

@@ -11,7 +11,10 @@ use files::{
         download_file_response::Message as Download, files_service_client::FilesServiceClient,
         upload_file_request::Message,
     },
-    storage::{Storage, local::LocalStorage},
+    storage::{
+        Storage,
+        local::{LocalStorage, ReadCache},
+    },
     sweep::Sweeper,
 };
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use tokio::{
 use tonic::transport::Channel;
 
 type Result<T = ()> = anyhow::Result<T>;
+
+const CACHE: ReadCache = ReadCache { small_bytes_max: 1 << 20, open_files_max: 16 };
 type Client = FilesServiceClient<Channel>;
 
 const ROUNDS: usize = 8;
@@ -124,7 +129,7 @@ async fn assert_only_files_are_left(data: &Path) -> Result {
     clock.advance(Duration::from_secs(3600));
     let clock: Arc<dyn Clock> = clock;
     let repository = Arc::new(SqliteRepository::open(&data.join("metadata.db"), clock)?);
-    let storage = Arc::new(LocalStorage::open(&data.join("blobs"), 0)?);
+    let storage = Arc::new(LocalStorage::open(&data.join("blobs"), CACHE)?);
     let sweeper = Sweeper::new(
         Arc::clone(&repository) as Arc<dyn FileRepository>,
         Arc::clone(&storage) as Arc<dyn Storage>,

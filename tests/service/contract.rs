@@ -11,6 +11,7 @@ use tonic::{
     transport::Channel,
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
 
 use crate::support::{Result, TestServer};
 
@@ -77,7 +78,7 @@ fn methods() -> Result<Vec<MethodDescriptorProto>> {
     Ok(services.flat_map(|service| service.method).collect())
 }
 
-/// Calls a method with one empty message.
+/// Calls a method with one empty message; every refusal has a reason.
 async fn call(channel: &Channel, method: &MethodDescriptorProto) -> Result<Code> {
     let mut grpc = Grpc::new(channel.clone());
     grpc.ready().await?;
@@ -88,7 +89,13 @@ async fn call(channel: &Channel, method: &MethodDescriptorProto) -> Result<Code>
     } else {
         grpc.client_streaming(message, path, RawCodec).await.map(drop)
     };
-    Ok(outcome.map_or_else(|status| status.code(), |()| Code::Ok))
+    Ok(outcome.map_or_else(
+        |status| {
+            assert!(status.get_details_error_info().is_some(), "{status:?}");
+            status.code()
+        },
+        |()| Code::Ok,
+    ))
 }
 
 #[tokio::test]

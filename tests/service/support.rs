@@ -49,7 +49,7 @@ impl TestServer {
 
     /// A server with these settings; its clock stands still until it is moved.
     pub async fn configured(settings: &[(&str, &str)]) -> Result<Self> {
-        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(SystemClock.now().unix_s())));
         let directory = tempfile::tempdir()?;
         let data = directory.path().join("data");
         let config = config(&data, settings)?;

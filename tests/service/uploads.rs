@@ -204,6 +204,28 @@ async fn a_silent_caller_is_given_up() -> Result {
 }
 
 #[tokio::test]
+async fn a_caller_who_never_begins_is_given_up_too() -> Result {
+    let server = TestServer::configured(&[("FILES__UPLOADS__IDLE_TIMEOUT", "200ms")]).await?;
+    let (_sender, receiver) = mpsc::channel::<files::proto::UploadFileRequest>(1);
+    let outcome = server.client().await?.upload_file(ReceiverStream::new(receiver)).await;
+    assert_refused(outcome, Code::DeadlineExceeded, "UPLOAD_STALLED", None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_left_open_after_finish_is_a_file() -> Result {
+    let server = TestServer::start().await?;
+    let (sender, receiver) = mpsc::channel(4);
+    sender.send(message(Message::Start(start("a.txt")))).await?;
+    sender.send(data("content")).await?;
+    sender.send(finish()).await?;
+    let answer = server.client().await?.upload_file(ReceiverStream::new(receiver)).await?;
+    assert_eq!(answer.into_inner().file.map(|it| it.size_bytes), Some(7));
+    drop(sender);
+    Ok(())
+}
+
+#[tokio::test]
 async fn too_many_uploads_at_once_are_told_to_come_back() -> Result {
     let server = TestServer::configured(&[("FILES__UPLOADS__CONCURRENT_MAX", "1")]).await?;
     let (sender, call) = half_sent(&server).await?;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use futures_util::StreamExt;
+use tokio::{net::TcpListener, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
@@ -24,6 +25,8 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Streams that a client may reset before they are answered, and that we may reset for its errors
 /// (CVE-2023-44487).
 const RESET_STREAMS_MAX: usize = 1024;
+/// How long to pause when the process has no descriptors left: closing connections frees some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -58,7 +61,13 @@ pub async fn serve(
     limits: GrpcLimits,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).then(|accepted| async {
+        if let Err(error) = &accepted {
+            tracing::warn!(%error, "could not accept a connection");
+            sleep(ACCEPT_PAUSE).await;
+        }
+        accepted
+    });
     Server::builder()
         .initial_stream_window_size(limits.stream_window_bytes)
         .initial_connection_window_size(limits.connection_window_bytes)

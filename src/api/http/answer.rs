@@ -21,8 +21,9 @@ use crate::{
 };
 
 const TEXT_PLAIN: &str = "text/plain; charset=utf-8";
-/// Types that other pages can pull in as script or style, whatever the disposition says.
-const ACTIVE_SUBRESOURCES: [&str; 2] = ["text/javascript", "text/css"];
+/// What the names of types hold that other pages can pull in as script or style, whatever the disposition
+/// says.
+const ACTIVE_SUBRESOURCES: [&str; 3] = ["javascript", "ecmascript", "css"];
 /// Everything but the attr-char of RFC 8187, section 3.2.1.
 const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
@@ -135,7 +136,8 @@ fn content_type(file: &File, disposition: Disposition) -> &str {
     let media_type = file.media_type.as_str();
     let shown_as_text =
         disposition == Disposition::Inline && file.media_type.rendering() == Rendering::PlainText;
-    if shown_as_text || ACTIVE_SUBRESOURCES.contains(&media_type) { TEXT_PLAIN } else { media_type }
+    let active = ACTIVE_SUBRESOURCES.iter().any(|it| media_type.contains(it));
+    if shown_as_text || active { TEXT_PLAIN } else { media_type }
 }
 
 /// RFC 6266: an ASCII `filename` for old readers, and the true name as `filename*` (RFC 8187).

@@ -9,7 +9,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
-use crate::storage::{Blob, BlobStream, StorageError};
+use tracing::Span;
+
+use crate::{
+    error::chain,
+    storage::{Blob, BlobStream, StorageError},
+};
 
 /// Bytes read and handed to the connection at a time.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -20,8 +25,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 pub enum Body {
     /// These bytes, once.
     Full(Option<Bytes>),
-    /// A blob.
-    Blob(BlobStream),
+    /// A blob, read within the span of its request.
+    Blob(BlobStream, Span),
 }
 
 impl Body {
@@ -34,14 +39,14 @@ impl Body {
     pub fn of(blob: Blob) -> Self {
         match blob {
             Blob::Bytes(bytes) => bytes.into(),
-            file @ Blob::File { .. } => Self::Blob(file.into_stream(PIECE_BYTES)),
+            file @ Blob::File { .. } => Self::Blob(file.into_stream(PIECE_BYTES), Span::current()),
         }
     }
 
     fn remaining(&self) -> u64 {
         match self {
             Self::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::Blob(stream) => stream.remaining(),
+            Self::Blob(stream, _) => stream.remaining(),
         }
     }
 }
@@ -62,11 +67,14 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, StorageError>>> {
         let next = match &mut *self {
             Self::Full(bytes) => bytes.take().map(Ok),
-            Self::Blob(stream) => ready!(Pin::new(stream).poll_next(context)),
+            Self::Blob(stream, span) => {
+                let next = ready!(Pin::new(stream).poll_next(context));
+                if let Some(Err(error)) = &next {
+                    tracing::error!(parent: &*span, error = chain(error), "a download broke off");
+                }
+                next
+            }
         };
-        if let Some(Err(error)) = &next {
-            tracing::error!(%error, "a download broke off");
-        }
         Poll::Ready(next.map(|piece| piece.map(Frame::data)))
     }
 

@@ -3,8 +3,11 @@
 
 use std::time::SystemTime;
 
-use headers::{ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange, LastModified};
-use http::{HeaderMap, Method, header::RANGE};
+use headers::{ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch};
+use http::{
+    HeaderMap, Method,
+    header::{IF_RANGE, RANGE},
+};
 use http_range_header::{SyntacticallyCorrectRange, parse_range_header};
 
 use crate::{clock::Timestamp, storage::ByteRange};
@@ -44,16 +47,24 @@ pub(super) fn select(
         return Selected::NotModified;
     }
     // RFC 9110, section 14.2: Range is defined for GET alone.
-    let Some(range) = headers.get(RANGE).filter(|_| method == Method::GET) else {
+    let mut ranges = headers.get_all(RANGE).iter();
+    let (Some(range), None, &Method::GET) = (ranges.next(), ranges.next(), method) else {
         return Selected::Whole;
     };
-    let changed = headers.typed_get::<IfRange>().is_some_and(|condition| {
-        condition.is_modified(Some(&etag), Some(&LastModified::from(last_modified)))
+    let unchanged = headers.get(IF_RANGE).is_none_or(|condition| {
+        condition.to_str().is_ok_and(|it| matches(it, validators.etag, last_modified))
     });
     match range.to_str() {
-        Ok(range) if !changed => select_range(range, size_bytes),
+        Ok(range) if unchanged => select_range(range, size_bytes),
         _ => Selected::Whole,
     }
+}
+
+/// Whether an If-Range names this version: the same strong tag, or exactly the same date (RFC 9110, section
+/// 13.1.5).
+fn matches(condition: &str, etag: &str, last_modified: SystemTime) -> bool {
+    condition == etag
+        || httpdate::parse_http_date(condition).is_ok_and(|date| date == last_modified)
 }
 
 fn is_fresh(headers: &HeaderMap, etag: &ETag, last_modified: SystemTime) -> bool {

@@ -24,9 +24,10 @@ pub(super) fn of_error(error: &ServiceError) -> Response<Body> {
     refusal(error.code(), &public_message(error))
 }
 
-pub(super) fn method_not_allowed() -> Response<Body> {
+pub(super) fn method_not_allowed(cors: bool) -> Response<Body> {
     let mut response = refusal(ErrorCode::MethodNotAllowed, "only GET and HEAD are answered");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let allowed = if cors { "GET, HEAD, OPTIONS" } else { "GET, HEAD" };
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 

@@ -1,6 +1,6 @@
 //! The sidecar's connections: accepting, limits against slow peers, and draining.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -9,6 +9,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
@@ -39,13 +40,14 @@ pub async fn serve(
         .header_read_timeout(HEAD_READ_MAX)
         .max_headers(4 * HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
+    let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
             () = shutdown.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 pause_after(&error).await;
                 continue;
@@ -62,6 +64,7 @@ pub async fn serve(
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke off");
             }
+            drop(place);
         });
     }
     drop(listener);
@@ -70,13 +73,25 @@ pub async fn serve(
     }
 }
 
-/// How long connections may take.
+/// How many connections there may be, and how long they may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
+    /// Most connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
     /// Longest a reader may take nothing.
     pub stall_max: Duration,
     /// Longest that answers under way may go on after a shutdown has begun.
     pub drain_max: Duration,
+}
+
+/// Waits for a place and a connection to give it to.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
 }
 
 fn guarded(stream: TcpStream, stall_max: Duration) -> TimeoutStream<TcpStream> {

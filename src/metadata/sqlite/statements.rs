@@ -79,14 +79,18 @@ pub(super) const RETIRE: &str = "UPDATE files SET state = 3 WHERE file_id = ?1 A
 
 /// Whether there is anything to sweep.
 pub(super) const ANY_ORPHAN: &str = "SELECT 1 FROM files \
-     WHERE state <> 1 AND (state <> 0 OR lease_until_us < ?1) LIMIT 1";
+     WHERE state <> 1 AND (state <> 0 OR lease_until_us < ?1) \
+     UNION ALL SELECT 1 FROM files \
+     WHERE state = 1 AND expire_time_us IS NOT NULL AND expire_time_us <= ?1 LIMIT 1";
 
-/// Raises the fence of what nobody needs, so that no slow uploader can publish it afterwards.
+/// Raises the fence of what nobody needs, so that no slow uploader can publish it afterwards: PENDING whose
+/// lease has ended becomes ABORTED, ACTIVE that has expired becomes PURGING.
 pub(super) const CLAIM_ORPHANS: &str = "UPDATE files \
-     SET state = CASE state WHEN 0 THEN 2 ELSE state END, fence = fence + 1 \
+     SET state = CASE state WHEN 0 THEN 2 WHEN 1 THEN 3 ELSE state END, fence = fence + 1 \
      WHERE file_id IN (SELECT file_id FROM files \
          WHERE state <> 1 AND (state <> 0 OR lease_until_us < ?1) \
-         ORDER BY lease_until_us LIMIT ?2) \
+         UNION ALL SELECT file_id FROM files \
+         WHERE state = 1 AND expire_time_us IS NOT NULL AND expire_time_us <= ?1 LIMIT ?2) \
      RETURNING file_id, blob_key";
 
 /// Removes a record whose bytes are gone.

@@ -14,6 +14,8 @@ use crate::blob::BlobKey;
 #[derive(Debug)]
 pub(super) struct Disk {
     root: PathBuf,
+    /// The shards' directories, open: syncing one must not depend on there being a descriptor left.
+    shards: Vec<File>,
     /// Set by the first failed sync: what the kernel has dropped since is unknown (fsyncgate).
     poisoned: AtomicBool,
 }
@@ -21,11 +23,17 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn prepare(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        let disk = Self { root: root.to_owned(), poisoned: AtomicBool::new(false) };
-        make_directory(&disk.staging())?;
-        for shard in 0..=u8::MAX {
-            make_directory(&disk.shard(shard))?;
-        }
+        make_directory(&root.join("staging"))?;
+        let shards = (0..=u8::MAX).map(|shard| {
+            let path = shard_path(root, shard);
+            make_directory(&path)?;
+            File::open(path)
+        });
+        let disk = Self {
+            root: root.to_owned(),
+            shards: shards.collect::<io::Result<_>>()?,
+            poisoned: AtomicBool::new(false),
+        };
         sync_directory(root)?;
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_directory(parent)?;
@@ -33,25 +41,12 @@ impl Disk {
         Ok(disk)
     }
 
-    fn staging(&self) -> PathBuf {
-        self.root.join("staging")
-    }
-
     pub(super) fn staging_path(&self, key: &BlobKey) -> PathBuf {
-        self.staging().join(key.to_string())
-    }
-
-    fn shard(&self, first_byte: u8) -> PathBuf {
-        self.root.join(format!("{first_byte:02x}"))
-    }
-
-    pub(super) fn shard_of(&self, key: &BlobKey) -> PathBuf {
-        let [first, ..] = key.as_bytes();
-        self.shard(*first)
+        self.root.join("staging").join(key.to_string())
     }
 
     pub(super) fn blob_path(&self, key: &BlobKey) -> PathBuf {
-        self.shard_of(key).join(key.to_string())
+        shard_path(&self.root, shard_of(key)).join(key.to_string())
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -62,30 +57,40 @@ impl Disk {
         Ok(())
     }
 
-    /// Notes a failed sync; what the caller makes of `outcome` stays the same.
-    pub(super) fn poison_on_error<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
-        if outcome.is_err() {
-            self.poisoned.store(true, Ordering::Release);
+    /// Makes a file's content durable. A failure is final for the whole disk.
+    pub(super) fn sync_file(&self, file: &File) -> io::Result<()> {
+        self.poison_on_error(file.sync_data())
+    }
+
+    /// Makes a blob's directory entry, or its absence, durable. A failure is final for the whole disk.
+    pub(super) fn sync_entry(&self, key: &BlobKey) -> io::Result<()> {
+        let shard = self.shards.get(usize::from(shard_of(key)));
+        self.poison_on_error(shard.map_or(Ok(()), File::sync_all))
+    }
+
+    fn poison_on_error(&self, synced: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &synced {
+            // A full disk loses this file's bytes alone, and they are given up with it.
+            let full =
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            self.poisoned.fetch_or(!full, Ordering::AcqRel);
         }
-        outcome
+        synced
     }
 
     pub(super) fn remove(&self, key: &BlobKey) -> io::Result<()> {
         remove_if_there(&self.staging_path(key))?;
         if remove_if_there(&self.blob_path(key))? {
-            self.poison_on_error(sync_directory(&self.shard_of(key)))?;
+            self.sync_entry(key)?;
         }
         Ok(())
     }
 
     pub(super) fn list(&self, after: Option<BlobKey>, most: usize) -> io::Result<Vec<BlobEntry>> {
-        let first_shard = after.map_or(0, |key| {
-            let [first, ..] = *key.as_bytes();
-            first
-        });
+        let first_shard = after.as_ref().map_or(0, shard_of);
         let mut page = Vec::new();
         for shard in first_shard..=u8::MAX {
-            let mut entries = list_shard(&self.shard(shard))?;
+            let mut entries = list_shard(&shard_path(&self.root, shard))?;
             entries.retain(|entry| after.is_none_or(|after| entry.key > after));
             entries.sort_unstable_by_key(|entry| entry.key);
             page.extend(entries);
@@ -96,6 +101,16 @@ impl Disk {
         page.truncate(most);
         Ok(page)
     }
+}
+
+/// A blob's shard is the first byte of its key.
+fn shard_of(key: &BlobKey) -> u8 {
+    let [first, ..] = *key.as_bytes();
+    first
+}
+
+fn shard_path(root: &Path, shard: u8) -> PathBuf {
+    root.join(format!("{shard:02x}"))
 }
 
 fn list_shard(shard: &Path) -> io::Result<Vec<BlobEntry>> {
@@ -118,7 +133,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -76,7 +76,7 @@ impl SmallBlobs {
         let delete = move |connection: &Connection| {
             connection.prepare_cached("DELETE FROM blobs WHERE key = ?1")?.execute([key.as_bytes()])
         };
-        let deleted = self.database.write(delete).await;
+        let deleted = self.database.write_freeing(delete).await;
         deleted.map_err(failure("delete a small blob"))?;
         Ok(())
     }

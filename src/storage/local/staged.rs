@@ -14,11 +14,7 @@ use rustix::{
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{
-    Result, StorageError, blocking,
-    disk::{Disk, sync_directory},
-    failure, write_behind,
-};
+use super::{Result, StorageError, blocking, disk::Disk, failure, write_behind};
 use crate::blob::BlobKey;
 
 /// Dirty bytes after which the kernel is asked to start writing them out, so that the final sync finds
@@ -38,10 +34,12 @@ pub(super) struct StagedFile {
 }
 
 impl StagedFile {
-    pub(super) async fn create(disk: Arc<Disk>, key: BlobKey) -> Result<Self> {
+    /// Makes the staging file, in the caller's thread: a caller who is dropped then either has it or never
+    /// makes it.
+    pub(super) fn create(disk: Arc<Disk>, key: BlobKey) -> Result<Self> {
         let path = disk.staging_path(&key);
-        let create = move || OpenOptions::new().write(true).create_new(true).open(path);
-        let file = blocking("create a staging file", create).await?;
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = file.map_err(failure("create a staging file"))?;
         Ok(Self { disk, key, file: Arc::new(file), size_bytes: 0, in_flight: None })
     }
 
@@ -104,14 +102,14 @@ impl StagedFile {
 
 fn publish_file(disk: &Disk, file: &File, key: &BlobKey) -> io::Result<()> {
     let staging = disk.staging_path(key);
-    if let Err(error) = disk.poison_on_error(file.sync_data()) {
+    if let Err(error) = disk.sync_file(file) {
         // Never synced again: a second sync can report success for pages the first one lost.
         let _ = fs::remove_file(staging);
         return Err(error);
     }
     let place = disk.blob_path(key);
     renameat_with(CWD, &staging, CWD, &place, RenameFlags::NOREPLACE)?;
-    disk.poison_on_error(sync_directory(&disk.shard_of(key)))
+    disk.sync_entry(key)
 }
 
 fn write_all_at(file: &File, chunks: &[Bytes], mut offset: u64) -> io::Result<()> {
