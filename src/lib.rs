@@ -1,4 +1,4 @@
-//! x
+#![doc = include_str!("../docs/architecture.md")]
 
 pub mod api;
 pub mod blob;

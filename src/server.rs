@@ -1,35 +1,20 @@
 //! The server: binds, wires, runs both listeners and drains. The only place that knows every type.
 
 mod data_dir;
+mod run;
+mod settings;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use http::HeaderValue;
-use tokio::{
-    net::TcpListener,
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic_health::server::HealthReporter;
 use url::Url;
 
 use crate::{
-    api::{
-        grpc::{
-            GrpcApi,
-            server::{self as grpc, GrpcLimits},
-        },
-        http::{
-            ContentPolicies, Sidecar, SidecarOptions,
-            serve::{self as http_server, ConnectionLimits},
-        },
-    },
     clock::{Clock, SystemClock},
     config::{Config, HttpConfig},
-    error::chain,
     metadata::{
         FileRepository,
         cached::CachedRepository,
@@ -42,7 +27,6 @@ use crate::{
         local::ReadCache,
         open::{StorageTarget, open_storage},
     },
-    sweep::Sweeper,
 };
 use data_dir::DataDir;
 
@@ -50,10 +34,6 @@ use data_dir::DataDir;
 const RECORDS_CACHED_MAX: usize = 32 * 1024;
 /// Files kept open for reading where one process alone deletes them.
 const OPEN_FILES_MAX: usize = 512;
-/// How often the stores are looked at on behalf of gRPC's health checks.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
-/// How long cut-off calls get to be answered.
-const CUT_GRACE: Duration = Duration::from_secs(5);
 
 /// Which listeners a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -129,7 +109,7 @@ impl Server {
             grpc: grpc_address,
             http: http_address,
             service,
-            running: tokio::spawn(run(parts, config, shutdown.clone())),
+            running: tokio::spawn(run::run(parts, config, shutdown.clone())),
             shutdown,
         })
     }
@@ -197,82 +177,6 @@ impl Stores {
     }
 }
 
-/// Runs until `shutdown`, then drains; ends with an error at once where a store has failed for good.
-async fn run(parts: Parts, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Parts { grpc, http, service, stores, _data } = parts;
-    // Listeners stop accepting only after probes have been told.
-    let stop = CancellationToken::new();
-    let health = HealthReporter::new();
-    if grpc.is_some() {
-        sweep(&stores, config.sweep_interval, &stop);
-    }
-    let watching = tokio::spawn(watch_health(Arc::clone(&service), health.clone()));
-    let mut listeners = tokio::task::JoinSet::new();
-    if let Some(listener) = grpc {
-        let (api, limits) = (GrpcApi::new(Arc::clone(&service)), grpc_limits(&config));
-        let serving = grpc::serve(api, health.clone(), listener, limits, stop.clone());
-        listeners.spawn(serving);
-    }
-    if let Some(listener) = http {
-        let sidecar = Sidecar::new(Arc::clone(&service), sidecar_options(&config.http)?);
-        let limits = connection_limits(&config);
-        let serving = http_server::serve(sidecar, listener, stop.clone(), limits);
-        listeners.spawn(async move {
-            serving.await;
-            Ok(())
-        });
-    }
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = stores.failed() => bail!("a store failed; restart to recover from what is durable"),
-        Some(ended) = listeners.join_next() => {
-            ended?.context("a listener failed")?;
-            bail!("a listener ended");
-        }
-    }
-    tracing::info!(drain_timeout = ?config.drain_timeout, "shutting down");
-    service.begin_shutdown();
-    watching.abort();
-    // Ended one way or the other, so that its last word does not come after this one.
-    let _ = watching.await;
-    grpc::report_serving(&health, false).await;
-    sleep(config.shutdown_delay).await;
-    stop.cancel();
-    let ended = async {
-        while listeners.join_next().await.is_some() {}
-        service.uploads_ended().await;
-    };
-    tokio::pin!(ended);
-    if timeout(config.drain_timeout, &mut ended).await.is_err() {
-        tracing::warn!("calls still under way are cut off");
-        service.cut_uploads();
-        // Whoever does not read the answer now never will, and the sweeper cleans up what is left.
-        let _ = timeout(CUT_GRACE, ended).await;
-    }
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// Tells probes how the stores are, for as long as it runs.
-async fn watch_health(service: Arc<FileService>, health: HealthReporter) {
-    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
-    loop {
-        ticks.tick().await;
-        let checked = service.check().await;
-        if let Err(error) = &checked {
-            tracing::warn!(error = chain(error), "not serving");
-        }
-        grpc::report_serving(&health, checked.is_ok()).await;
-    }
-}
-
-/// Sweeps until `stop`; a pass that is cut is taken up by the next start.
-fn sweep(stores: &Stores, interval: Duration, stop: &CancellationToken) {
-    let sweeper = Sweeper::new(Arc::clone(&stores.repository), Arc::clone(&stores.storage));
-    let stop = stop.clone();
-    tokio::spawn(async move { sweeper.run(interval, stop).await });
-}
-
 /// A gRPC listener that anybody on the network could use is opened only on purpose.
 fn refuse_open_door(config: &Config, role: Role) -> anyhow::Result<()> {
     let listen = config.grpc.listen;
@@ -312,38 +216,4 @@ async fn signing_keys(config: &Config, data: &DataDir) -> anyhow::Result<KeyRing
         Some(keys) => Ok(keys.clone()),
         None => data.signing_key().await,
     }
-}
-
-fn grpc_limits(config: &Config) -> GrpcLimits {
-    GrpcLimits {
-        stream_window_bytes: config.grpc.stream_window_bytes,
-        connection_window_bytes: config.grpc.connection_window_bytes,
-        concurrent_streams_max: config.grpc.concurrent_streams_max,
-    }
-}
-
-fn connection_limits(config: &Config) -> ConnectionLimits {
-    ConnectionLimits {
-        connections_max: config.http.connections_max as usize,
-        stall_max: config.http.stall_timeout,
-        drain_max: config.drain_timeout,
-    }
-}
-
-fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOptions> {
-    let frame_ancestors = &http.frame_ancestors;
-    let policy = |directives: &str| {
-        let text = format!("default-src 'none'; {directives}frame-ancestors {frame_ancestors}");
-        HeaderValue::from_str(&text).context("http.frame_ancestors is not a header's value")
-    };
-    Ok(SidecarOptions {
-        cors_origins: http.cors_origins.clone(),
-        resource_policy: http.resource_policy.clone(),
-        policies: ContentPolicies {
-            pdf: policy("")?,
-            media: policy("media-src 'self'; sandbox allow-same-origin; ")?,
-            other: policy("sandbox; ")?,
-        },
-        fresh_max: http.cache_max_age,
-    })
 }

@@ -28,6 +28,11 @@ impl FileName {
         }
     }
 
+    /// A name read back from where an accepted one was stored.
+    pub const fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -24,6 +24,11 @@ impl UserId {
         Ok(Self(text.to_owned()))
     }
 
+    /// An id read back from where an accepted one was stored.
+    pub const fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -27,9 +27,9 @@ pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
     let content = Content { size_bytes: unsigned(row, 7)?, sha256: row.get(8)? };
     let file = File {
         id: file_id(row, 0)?,
-        user_id: text(row, 1, |text| UserId::parse(&text))?,
+        user_id: UserId::stored(row.get(1)?),
         purpose: Purpose::stored(row.get(2)?),
-        name: text(row, 3, |text| FileName::parse("filename", &text))?,
+        name: FileName::stored(row.get(3)?),
         media_type: MediaType::stored(row.get(4)?),
         labels: text(row, 5, |text| parse_labels(&text))?,
         content,

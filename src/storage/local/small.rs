@@ -69,7 +69,12 @@ impl SmallBlobs {
 
     pub(super) async fn delete(&self, key: &BlobKey) -> Result<()> {
         // A look first: most blobs asked for here are files, and a write costs a sync of the disk.
-        if self.find(key)?.is_none() {
+        let is_there = |connection: &Connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM blobs WHERE key = ?1")?
+                .exists([key.as_bytes()])
+        };
+        if !self.database.read(is_there).map_err(failure("find a small blob"))? {
             return Ok(());
         }
         let key = *key;
