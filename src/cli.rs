@@ -91,6 +91,13 @@ impl Command {
     }
 }
 
+/// Threads for what may block: hashing keeps a core busy and a disk serves few at once, while each thread
+/// keeps memory of its own.
+const BLOCKING_THREADS_MAX: usize = 16;
+
 fn runtime() -> anyhow::Result<Runtime> {
-    Ok(Builder::new_multi_thread().enable_all().build()?)
+    Ok(Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()?)
 }

@@ -131,8 +131,8 @@ fn grpc(reader: &mut Reader) -> GrpcConfig {
             }
         }
     };
-    let stream_window_bytes = window("grpc.stream_window_bytes", ByteSize::kib(512));
-    let connection_window_bytes = window("grpc.connection_window_bytes", ByteSize::mib(2));
+    let stream_window_bytes = window("grpc.stream_window_bytes", ByteSize::kib(256));
+    let connection_window_bytes = window("grpc.connection_window_bytes", ByteSize::mib(1));
     if connection_window_bytes < stream_window_bytes {
         let problem = "must not be below grpc.stream_window_bytes";
         reader.refuse("grpc.connection_window_bytes", problem);
@@ -231,7 +231,7 @@ fn policy(reader: &mut Reader) -> Policy {
         link_ttl_default,
         uploads: UploadLimits {
             concurrent_max: count(reader, "uploads.concurrent_max", 1024) as usize,
-            buffer_bytes_max: bytes(reader, "uploads.buffer_bytes_max", ByteSize::mib(16)),
+            buffer_bytes_max: bytes(reader, "uploads.buffer_bytes_max", ByteSize::mib(8)),
             idle_max: span(reader, "uploads.idle_timeout", 60),
         },
     }

@@ -10,7 +10,7 @@ pub mod serve;
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use tracing::Instrument;
+use tracing::{Level, Span};
 
 use crate::{
     error::ErrorCode,
@@ -83,15 +83,18 @@ impl Sidecar {
     /// Answers one request; every request gets an answer.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
         let id = RequestId::of(request.headers());
-        let span = id.span("http", request.uri().path());
-        let mut response = self.route(&request).instrument(span.clone()).await;
-        tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
+        // Made only where something is to be logged: it costs more than a small file's look-up.
+        let span = || id.span("http", request.uri().path());
+        let mut response = self.route(&request, &span).await;
+        if tracing::enabled!(Level::DEBUG) {
+            tracing::debug!(parent: &span(), status = response.status().as_u16(), "answered");
+        }
         cors::allow_origin(&self.options.cors_origins, request.headers(), response.headers_mut());
         response.headers_mut().insert(RequestId::HEADER, id.into_value());
         response
     }
 
-    async fn route<B>(&self, request: &Request<B>) -> Response<Body> {
+    async fn route<B>(&self, request: &Request<B>, span: &impl Fn() -> Span) -> Response<Body> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         if method == Method::OPTIONS && !self.options.cors_origins.is_empty() {
             return cors::preflight();
@@ -102,26 +105,27 @@ impl Sidecar {
         match uri.path() {
             DOWNLOAD_PATH => {}
             "/healthz" => return plain("ok"),
-            "/readyz" => return self.ready().await,
+            "/readyz" => return self.ready(span).await,
             _ => return refusal(ErrorCode::PathNotFound, "nothing lives at this path"),
         }
         if let Some(refused) = refuse_too_long(method, uri, headers) {
             return refused;
         }
-        match self.download(method, uri, headers).await {
+        match self.download(request, span).await {
             Ok(response) => response,
-            Err(error) => refusal::of_error(&error),
+            Err(error) => span().in_scope(|| refusal::of_error(&error)),
         }
     }
 
-    async fn ready(&self) -> Response<Body> {
+    async fn ready(&self, span: &impl Fn() -> Span) -> Response<Body> {
         match self.service.check().await {
             Ok(()) => plain("ready"),
-            Err(error) => refusal::of_error(&error),
+            Err(error) => span().in_scope(|| refusal::of_error(&error)),
         }
     }
 
-    async fn download(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Outcome {
+    async fn download<B>(&self, request: &Request<B>, span: &impl Fn() -> Span) -> Outcome {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let query = SignedQuery::parse(uri.query().unwrap_or_default())?;
         let record = self.service.follow_link(&query).await?;
         let fresh_for = self.service.fresh_for(query.grant(), self.options.fresh_max);
@@ -138,7 +142,7 @@ impl Sidecar {
         }
         let wanted = range.unwrap_or(crate::storage::ByteRange::whole(size_bytes));
         let blob = self.service.open_content(&record, wanted).await?;
-        Ok(entity.content(Body::of(blob), range, size_bytes))
+        Ok(entity.content(Body::of(blob, span), range, size_bytes))
     }
 }
 

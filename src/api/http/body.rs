@@ -35,11 +35,11 @@ impl Body {
         Self::Full(None)
     }
 
-    /// A blob's bytes.
-    pub fn of(blob: Blob) -> Self {
+    /// A blob's bytes; what goes wrong while they are read is logged within `span`.
+    pub fn of(blob: Blob, span: impl Fn() -> Span) -> Self {
         match blob {
             Blob::Bytes(bytes) => bytes.into(),
-            file @ Blob::File { .. } => Self::Blob(file.into_stream(PIECE_BYTES), Span::current()),
+            file @ Blob::File { .. } => Self::Blob(file.into_stream(PIECE_BYTES), span()),
         }
     }
 
