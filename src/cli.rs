@@ -54,17 +54,12 @@ enum Command {
 impl Cli {
     /// Runs the command and tells how it went.
     pub fn run(self) -> ExitCode {
-        let outcome = match self.command {
-            Command::Completions(command) => command.run(),
-            Command::Man(command) => command.run(),
-            Command::Config(command) => command.run(),
-            other => runtime().and_then(|runtime| {
-                let outcome = runtime.block_on(other.run());
-                // A thread that waits for input, or for a disk that hangs, is not waited for.
-                runtime.shutdown_background();
-                outcome
-            }),
-        };
+        let outcome = runtime().and_then(|runtime| {
+            let outcome = runtime.block_on(self.command.run());
+            // A thread that waits for input, or for a disk that hangs, is not waited for.
+            runtime.shutdown_background();
+            outcome
+        });
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => exit::report(&error),

@@ -63,8 +63,6 @@ pub struct Server {
     pub grpc: Option<SocketAddr>,
     /// Where the HTTP sidecar listens.
     pub http: Option<SocketAddr>,
-    /// What it serves.
-    pub service: Arc<FileService>,
     shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
 }
@@ -97,7 +95,7 @@ impl Server {
         let service = Arc::new(FileService::new(dependencies, config.policy.clone()));
         let shutdown = CancellationToken::new();
         let (grpc_address, http_address) = (address(grpc.as_ref())?, address(http.as_ref())?);
-        let parts = Parts { grpc, http, service: Arc::clone(&service), stores, _data: data };
+        let parts = Parts { grpc, http, service, stores, _data: data };
         tracing::info!(
             grpc = grpc_address.map(tracing::field::display),
             http = http_address.map(tracing::field::display),
@@ -108,7 +106,6 @@ impl Server {
         Ok(Self {
             grpc: grpc_address,
             http: http_address,
-            service,
             running: tokio::spawn(run::run(parts, config, shutdown.clone())),
             shutdown,
         })

@@ -18,8 +18,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::Clock,
+    error::chain,
     file::{id::FileId, user::UserId},
-    metadata::{FileRecord, FileRepository},
+    metadata::{FileRecord, FileRepository, Orphan},
     signing::UrlSigner,
     storage::Storage,
 };
@@ -109,11 +110,28 @@ impl FileService {
 
     /// The file that `owner` may see under this id. Without an owner, the caller is trusted to act for
     /// every user, and the id alone decides.
-    async fn visible(&self, file_id: &FileId, owner: Option<&UserId>) -> Result<Arc<FileRecord>> {
+    pub async fn get(&self, file_id: &FileId, owner: Option<&UserId>) -> Result<Arc<FileRecord>> {
         let found = self.repository.find(file_id).await?;
         found
             .filter(|record| record.is_visible(self.clock.now()))
             .filter(|record| owner.is_none_or(|owner| *owner == record.file.user_id))
             .ok_or(ServiceError::FileNotFound)
     }
+
+    /// Removes bytes that nobody may read any more, then their record: what fails of it, the sweeper finds
+    /// by the record and does later.
+    async fn discard(&self, orphan: &Orphan) {
+        let discarded = async {
+            self.storage.delete(&orphan.blob_key).await?;
+            self.repository.forget(&orphan.file_id).await?;
+            Ok::<(), ServiceError>(())
+        };
+        if let Err(error) = discarded.await {
+            leave_to_sweeper(&orphan.file_id, &error);
+        }
+    }
+}
+
+fn leave_to_sweeper(file_id: &FileId, error: &ServiceError) {
+    tracing::warn!(%file_id, error = chain(error), "left to the sweeper");
 }

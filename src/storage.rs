@@ -81,6 +81,14 @@ impl ByteRange {
     pub const fn end(self) -> u64 {
         self.offset.saturating_add(self.len)
     }
+
+    /// Refuses a range that passes the end of a blob of `size_bytes`.
+    fn check_within(self, size_bytes: u64, key: &BlobKey) -> Result<()> {
+        if self.end() > size_bytes {
+            return Err(StorageError::Truncated(*key));
+        }
+        Ok(())
+    }
 }
 
 /// A part of a blob, opened for reading.
@@ -100,6 +108,12 @@ pub enum Blob {
 }
 
 impl Blob {
+    /// A range of a content that is in memory; [`StorageError::Truncated`] where it passes its end.
+    fn of_memory(content: &Bytes, key: &BlobKey, range: ByteRange) -> Result<Self> {
+        range.check_within(content.len() as u64, key)?;
+        Ok(Self::Bytes(content.slice(range.offset as usize..range.end() as usize)))
+    }
+
     /// The bytes in pieces of at most `piece_bytes`. The stream ends cleanly only after the last byte.
     pub fn into_stream(self, piece_bytes: usize) -> BlobStream {
         BlobStream::new(self, piece_bytes)

@@ -16,6 +16,7 @@ use crate::{
     error::ErrorCode,
     service::{FileService, ServiceError},
     signing::{DOWNLOAD_PATH, link::SignedQuery},
+    storage::ByteRange,
     telemetry::RequestId,
 };
 use answer::Entity;
@@ -140,7 +141,7 @@ impl Sidecar {
         if method == Method::HEAD {
             return Ok(entity.head(size_bytes));
         }
-        let wanted = range.unwrap_or(crate::storage::ByteRange::whole(size_bytes));
+        let wanted = range.unwrap_or(ByteRange::whole(size_bytes));
         let blob = self.service.open_content(&record, wanted).await?;
         Ok(entity.content(Body::of(blob, span), range, size_bytes))
     }

@@ -21,6 +21,7 @@ pub(super) struct Types {
 impl Types {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let found = self.connection.open().await?.capabilities().await?;
+        let purposes: Vec<&str> = found.purposes.iter().map(|it| it.purpose.as_str()).collect();
         let mut out = stdout().lock();
         if self.json || !stdout().is_terminal() {
             let types = found.file_types.iter().map(|it| {
@@ -30,7 +31,6 @@ impl Types {
                     "inline_safe": it.inline_safe,
                 })
             });
-            let purposes: Vec<&str> = found.purposes.iter().map(|it| it.purpose.as_str()).collect();
             let all = json!({
                 "file_types": types.collect::<Vec<_>>(),
                 "purposes": purposes,
@@ -43,7 +43,6 @@ impl Types {
             let shown = if it.inline_safe { "inline" } else { "attachment" };
             writeln!(out, "{:<8}{:<12}{}", it.extension, shown, it.mime_type)?;
         }
-        let purposes: Vec<&str> = found.purposes.iter().map(|it| it.purpose.as_str()).collect();
         writeln!(out, "\npurposes: {}", purposes.join(", "))?;
         Ok(writeln!(out, "largest file: {} bytes", found.file_bytes_max)?)
     }

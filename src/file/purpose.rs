@@ -55,7 +55,7 @@ impl Purposes {
 
     /// Reads a purpose; one that is not configured is refused, naming those that are.
     pub fn parse(&self, text: &str) -> Result<(Purpose, &PurposePolicy), FieldError> {
-        match self.0.get(text) {
+        match self.get(text) {
             Some(policy) => Ok((Purpose(text.to_owned()), policy)),
             None => {
                 let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
@@ -63,6 +63,11 @@ impl Purposes {
                 Err(FieldError::new("purpose", problem))
             }
         }
+    }
+
+    /// The policy of a purpose that is configured.
+    pub fn get(&self, purpose: &str) -> Option<&PurposePolicy> {
+        self.0.get(purpose)
     }
 
     /// Every purpose with its policy, by name.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    file::{Content, id::FileId},
+    file::{Content, Sha256Digest, id::FileId},
     sqlite::{Database, DatabaseError, Migration},
 };
 use rows::{UploadRow, blob_key, file_id, micros, read_record};
@@ -66,7 +66,9 @@ impl FileRepository for SqliteRepository {
     async fn intend(&self, intent: Intent) -> Result<Intended> {
         let now = self.clock.now();
         let ticket = UploadTicket { file_id: intent.file_id, blob_key: intent.blob_key, fence: 1 };
-        let job = move |connection: &Connection| intend(connection, &intent, now);
+        // Here and not in the job: the one writer has better things to do.
+        let start = start_digest(&intent.spec);
+        let job = move |connection: &Connection| intend(connection, &intent, &start, now);
         match self.database.write(job).await? {
             Outcome::Begun => Ok(Intended::Begun(ticket)),
             Outcome::Finished(record) => Ok(Intended::Finished(record)),
@@ -187,9 +189,7 @@ impl FileRepository for SqliteRepository {
     }
 
     async fn check(&self) -> Result<()> {
-        if self.database.failed().is_cancelled() {
-            return Err(DatabaseError::Failed.into());
-        }
+        self.database.check()?;
         let answer = |connection: &Connection| {
             connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))
         };
@@ -202,9 +202,13 @@ impl FileRepository for SqliteRepository {
     }
 }
 
-fn intend(connection: &Connection, intent: &Intent, now: Timestamp) -> rusqlite::Result<Outcome> {
+fn intend(
+    connection: &Connection,
+    intent: &Intent,
+    start: &Sha256Digest,
+    now: Timestamp,
+) -> rusqlite::Result<Outcome> {
     let spec = &intent.spec;
-    let start = start_digest(spec);
     let upload_id = spec.upload_id.map(uuid::Uuid::into_bytes);
     if let Some(upload_id) = upload_id {
         let mut find = connection.prepare_cached(statements::find_upload())?;
@@ -218,7 +222,7 @@ fn intend(connection: &Connection, intent: &Intent, now: Timestamp) -> rusqlite:
                 let mut retire = connection.prepare_cached(statements::RETIRE)?;
                 retire.execute([upload.file_id.to_string()])?;
             }
-            Some(upload) if upload.start != start => return Ok(Outcome::Conflict),
+            Some(upload) if upload.start != *start => return Ok(Outcome::Conflict),
             Some(UploadRow { record: Some(record), .. }) => {
                 return Ok(Outcome::Finished(Box::new(record)));
             }
@@ -251,11 +255,10 @@ fn list(
     now: Timestamp,
 ) -> rusqlite::Result<Vec<FileRecord>> {
     let (user_id, limit) = (query.user_id.as_str(), query.limit as i64);
-    let records = |row: &rusqlite::Row<'_>| read_record(row);
     match &query.after {
         None => connection
             .prepare_cached(statements::list_first())?
-            .query_map(params![user_id, now.unix_us(), limit], records)?
+            .query_map(params![user_id, now.unix_us(), limit], read_record)?
             .collect(),
         Some(after) => connection
             .prepare_cached(statements::list_after())?
@@ -267,7 +270,7 @@ fn list(
                     after.create_time.unix_us(),
                     after.file_id.to_string()
                 ],
-                records,
+                read_record,
             )?
             .collect(),
     }

@@ -48,7 +48,7 @@ impl FileService {
         owner: Option<&UserId>,
         window: ReadWindow,
     ) -> Result<(Arc<FileRecord>, Blob)> {
-        let record = self.visible(file_id, owner).await?;
+        let record = self.get(file_id, owner).await?;
         let range = window.range(record.file.content.size_bytes)?;
         let blob = self.open_content(&record, range).await?;
         Ok((record, blob))
@@ -59,7 +59,7 @@ impl FileService {
         match self.storage.open(&record.blob_key, range).await {
             Err(error @ StorageError::Missing(_)) => {
                 // Deleted since it was found, or our loss.
-                self.visible(&record.file.id, None).await?;
+                self.get(&record.file.id, None).await?;
                 Err(error.into())
             }
             opened => Ok(opened?),

@@ -53,7 +53,7 @@ impl FileService {
         if ttl < TTL_MIN || ttl > TTL_MAX {
             return Err(FieldError::new("ttl", "must be from 1 s to 7 days").into());
         }
-        let record = self.visible(&spec.file_id, spec.owner.as_ref()).await?;
+        let record = self.get(&spec.file_id, spec.owner.as_ref()).await?;
         let grant = Grant {
             file_id: spec.file_id,
             expires_unix_s: signing::expiry(self.clock.now(), ttl),
@@ -76,7 +76,7 @@ impl FileService {
         file_id: &FileId,
         owner: Option<&UserId>,
     ) -> Result<FileRecord> {
-        self.visible(file_id, owner).await?;
+        self.get(file_id, owner).await?;
         let revoked = self.repository.raise_link_epoch(file_id).await?;
         revoked.ok_or(ServiceError::FileNotFound)
     }

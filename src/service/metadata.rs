@@ -1,14 +1,11 @@
-//! Finding, listing and deleting files.
+//! Listing and deleting files.
 
 mod page_token;
 
-use std::sync::Arc;
-
 use super::{FileService, Result, ServiceError};
 use crate::{
-    error::chain,
     file::{id::FileId, user::UserId},
-    metadata::{FileRecord, ListPosition, ListQuery},
+    metadata::{FileRecord, ListPosition, ListQuery, Orphan},
 };
 
 /// Files in a page whose request names no size.
@@ -39,12 +36,6 @@ pub struct Deletion {
 }
 
 impl FileService {
-    /// The file that `owner` may see under this id; without an owner, the caller is trusted to act for every
-    /// user.
-    pub async fn get(&self, file_id: &FileId, owner: Option<&UserId>) -> Result<Arc<FileRecord>> {
-        self.visible(file_id, owner).await
-    }
-
     /// One page of a user's files, newest first. `token` must be one that the page before gave.
     pub async fn list(&self, user_id: &UserId, size: usize, token: Option<&str>) -> Result<Page> {
         let keys = self.signer.keys();
@@ -72,7 +63,8 @@ impl FileService {
     pub async fn delete(&self, deletion: Deletion) -> Result<Option<FileRecord>> {
         match self.retire(&deletion).await {
             Ok(record) => {
-                self.remove_content(&record).await;
+                // The file is gone already for every caller.
+                self.discard(&Orphan { file_id: record.file.id, blob_key: record.blob_key }).await;
                 Ok(Some(record))
             }
             Err(ServiceError::FileNotFound) if deletion.allow_missing => Ok(None),
@@ -82,22 +74,8 @@ impl FileService {
 
     async fn retire(&self, deletion: &Deletion) -> Result<FileRecord> {
         let Deletion { file_id, etag, .. } = deletion;
-        self.visible(file_id, deletion.owner.as_ref()).await?;
+        self.get(file_id, deletion.owner.as_ref()).await?;
         let retired = self.repository.retire(file_id, etag.as_deref()).await?;
         retired.ok_or(ServiceError::FileNotFound)
-    }
-
-    /// Removes a retired file's bytes, then its record. The file is gone already for every caller: what
-    /// fails here, the sweeper does later.
-    async fn remove_content(&self, record: &FileRecord) {
-        let removed = async {
-            self.storage.delete(&record.blob_key).await?;
-            self.repository.forget(&record.file.id).await?;
-            Ok::<(), ServiceError>(())
-        };
-        if let Err(error) = removed.await {
-            let error = chain(&error);
-            tracing::warn!(file_id = %record.file.id, error, "left to the sweeper");
-        }
     }
 }

@@ -54,7 +54,7 @@ impl UploadLimits {
 }
 
 impl Policy {
-    /// Reads a purpose and a name together: the type they come to, and the most bytes such a file may have.
+    /// Reads a purpose and a name together, and the type they come to; what does not go together is refused.
     pub fn admit(&self, purpose: &str, name: &FileName) -> Result<Admitted, FieldError> {
         let (purpose, policy) = self.purposes.parse(purpose)?;
         let media_type = self.types.decide(name)?;
@@ -71,8 +71,8 @@ impl Policy {
 
     /// Most bytes in a file of this purpose.
     pub fn file_bytes_max(&self, purpose: &str) -> u64 {
-        let own = self.purposes.iter().find(|(name, _)| *name == purpose);
-        own.and_then(|(_, policy)| policy.file_bytes_max)
+        let own = self.purposes.get(purpose);
+        own.and_then(|policy| policy.file_bytes_max)
             .map_or(self.file_bytes_max, |own| own.min(self.file_bytes_max))
     }
 }

@@ -8,13 +8,13 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{FileService, Result, ServiceError, pieces::Pieces};
+use super::{FileService, Result, ServiceError, leave_to_sweeper, pieces::Pieces};
 use crate::{
     blob::BlobKey,
     clock::Timestamp,
-    error::{ErrorCode, chain},
+    error::ErrorCode,
     file::{Content, FileSpec, id::FileId},
-    metadata::{FileRecord, Intended, Intent, UploadTicket},
+    metadata::{FileRecord, Intended, Intent, Orphan, UploadTicket},
     storage::BlobWriter,
     upload::{Upload, UploadError},
 };
@@ -179,16 +179,12 @@ impl FileService {
         // The key is this ticket's alone: once the ticket is lost, nobody will read what it wrote, and the
         // sweeper may have been there before the last of it.
         let lost = failure.code() == ErrorCode::UploadTakenOver;
-        let cleaned = async {
-            if self.repository.abandon(ticket).await? || lost {
-                self.storage.delete(&ticket.blob_key).await?;
-                self.repository.forget(&ticket.file_id).await?;
+        match self.repository.abandon(ticket).await {
+            Ok(ours) if ours || lost => {
+                self.discard(&Orphan { file_id: ticket.file_id, blob_key: ticket.blob_key }).await;
             }
-            Ok::<(), ServiceError>(())
-        };
-        if let Err(error) = cleaned.await {
-            let error = chain(&error);
-            tracing::warn!(file_id = %ticket.file_id, error, "left to the sweeper");
+            Ok(_) => {}
+            Err(error) => leave_to_sweeper(&ticket.file_id, &error.into()),
         }
     }
 }

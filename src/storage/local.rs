@@ -17,7 +17,7 @@ use std::{fs::File, io, path::Path, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
@@ -80,24 +80,31 @@ impl LocalStorage {
         })
     }
 
-    fn find_small(&self, key: &BlobKey) -> Result<Option<Bytes>> {
+    /// What is at hand first: only a blob met for the first time asks the small blobs' database, and then
+    /// the disk.
+    fn find(&self, key: &BlobKey) -> Result<Found> {
         if let Some(content) = self.small_cache.get(key) {
-            return Ok(Some(content));
+            return Ok(Found::Small(content));
         }
-        let found = self.small.find(key)?;
-        if let Some(content) = &found {
+        if let Some(file) = self.open_files.as_ref().and_then(|files| files.get(key)) {
+            return Ok(Found::File(file));
+        }
+        if let Some(content) = self.small.find(key)? {
             self.small_cache.insert(*key, content.clone());
+            return Ok(Found::Small(content));
         }
-        Ok(found)
+        let file = OpenFile::open(&self.disk, key)?;
+        if let Some(open_files) = &self.open_files {
+            open_files.insert(*key, file.clone());
+        }
+        Ok(Found::File(file))
     }
+}
 
-    fn find_file(&self, key: &BlobKey) -> Result<OpenFile> {
-        let open = || OpenFile::open(&self.disk, key);
-        match &self.open_files {
-            Some(open_files) => open_files.get_or_insert_with(key, open),
-            None => open(),
-        }
-    }
+/// A committed blob, by the way in which it is kept.
+enum Found {
+    Small(Bytes),
+    File(OpenFile),
 }
 
 impl OpenFile {
@@ -126,18 +133,13 @@ impl Storage for LocalStorage {
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
-        if let Some(content) = self.find_small(key)? {
-            if range.end() > content.len() as u64 {
-                return Err(StorageError::Truncated(*key));
+        match self.find(key)? {
+            Found::Small(content) => Blob::of_memory(&content, key, range),
+            Found::File(OpenFile { file, size_bytes }) => {
+                range.check_within(size_bytes, key)?;
+                Ok(Blob::File { file, key: *key, range })
             }
-            let (start, end) = (range.offset as usize, range.end() as usize);
-            return Ok(Blob::Bytes(content.slice(start..end)));
         }
-        let OpenFile { file, size_bytes } = self.find_file(key)?;
-        if range.end() > size_bytes {
-            return Err(StorageError::Truncated(*key));
-        }
-        Ok(Blob::File { file, key: *key, range })
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {
@@ -171,14 +173,22 @@ impl Storage for LocalStorage {
     }
 }
 
+/// Whether an I/O error says that there is no space left.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Turns an I/O error met while trying to `action` into a storage error.
 fn failure(action: &'static str) -> impl FnOnce(io::Error) -> StorageError {
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            StorageError::Full { action, source: source.into() }
-        }
-        _ => StorageError::Unavailable { action, source: source.into() },
+    move |source| match is_full(&source) {
+        true => StorageError::Full { action, source: source.into() },
+        false => StorageError::Unavailable { action, source: source.into() },
     }
+}
+
+/// Waits for work on a thread that may block; a panic there is an error like any other.
+async fn settled<T>(work: JoinHandle<io::Result<T>>) -> io::Result<T> {
+    work.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Runs `work` on a thread that may block.
@@ -186,10 +196,7 @@ async fn blocking<T: Send + 'static>(
     action: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-        .map_err(failure(action))
+    settled(spawn_blocking(work)).await.map_err(failure(action))
 }
 
 /// Holds a blob back while it may still be a small one; then writes it to a file.

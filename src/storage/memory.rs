@@ -37,10 +37,7 @@ impl Storage for MemoryStorage {
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
         let blobs = lock(&self.blobs);
         let content = blobs.get(key).ok_or(StorageError::Missing(*key))?;
-        if range.end() > content.len() as u64 {
-            return Err(StorageError::Truncated(*key));
-        }
-        Ok(Blob::Bytes(content.slice(range.offset as usize..range.end() as usize)))
+        Blob::of_memory(content, key, range)
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {

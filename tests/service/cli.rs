@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{Result, TestServer};
+use crate::support::{Result, TestServer, target};
 
 async fn run(server: &TestServer, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_files"));
@@ -64,7 +64,7 @@ async fn a_file_goes_in_and_comes_out_by_script() -> Result {
     assert_eq!(succeed(&server, &["download", id, "-o", "-"]).await?.len(), content.len());
 
     let url = succeed(&server, &["url", id]).await?;
-    let target = url.trim_end().split_at(url.find("/v1/").expect("a path")).1;
+    let target = target(&url);
     assert!(server.get(target, &[]).await?.body == content);
     let markdown = succeed(&server, &["url", id, "--markdown", "--label", "a]b"]).await?;
     assert!(markdown.starts_with("[a\\]b](<http://localhost:"), "{markdown}");

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::support::{
-    Client, Result, assert_refused, data, finish, message, request, start, upload,
+    Client, Result, assert_refused, data, finish, message, request, start, target, upload,
 };
 
 /// Signals, by the process id of a child.
@@ -152,7 +152,7 @@ async fn what_was_acknowledged_outlives_a_kill() -> Result {
     for (file_id, content) in ids {
         let request_link = CreateSignedUrlRequest { file_id, ..Default::default() };
         let link = process.client().await?.create_signed_url(request_link).await?.into_inner();
-        let (_, target) = link.url.split_at(link.url.find("/v1/").expect("a path"));
+        let target = target(&link.url);
         let answer = request(process.http.parse()?, "GET", target, &[]).await?;
         assert!(answer.body == content);
     }
@@ -235,14 +235,14 @@ async fn two_roles_share_one_directory() -> Result {
     let file = upload(&mut client, start("a.txt"), "shared").await?.file.expect("a file");
     let wish = CreateSignedUrlRequest { file_id: file.id.clone(), ..Default::default() };
     let link = client.create_signed_url(wish).await?.into_inner();
-    let target = link.url.split_at(link.url.find("/v1/").expect("a path")).1.to_owned();
+    let target = target(&link.url);
     let address = http.http.parse()?;
     for _ in 0..3 {
-        assert_eq!(request(address, "GET", &target, &[]).await?.body, b"shared");
+        assert_eq!(request(address, "GET", target, &[]).await?.body, b"shared");
     }
     let deletion = files::proto::DeleteFileRequest { file_id: file.id, ..Default::default() };
     client.delete_file(deletion).await?;
-    assert_eq!(request(address, "GET", &target, &[]).await?.status, 404);
+    assert_eq!(request(address, "GET", target, &[]).await?.status, 404);
     Ok(())
 }
 
@@ -325,7 +325,7 @@ async fn logs_are_json_and_hold_no_signature_key_or_content() -> Result {
     let file = upload(&mut client, start("a.txt"), secret).await?.file.expect("a file");
     let wish = CreateSignedUrlRequest { file_id: file.id, ..Default::default() };
     let link = client.create_signed_url(wish).await?.into_inner();
-    let (_, target) = link.url.split_at(link.url.find("/v1/").expect("a path"));
+    let target = target(&link.url);
     let (_, signature) = target.split_once("signature=").expect("a signature");
     let address = process.http.parse()?;
     assert_eq!(request(address, "GET", target, &[("x-request-id", "id-7")]).await?.status, 200);

@@ -270,6 +270,11 @@ pub fn parse(answer: &[u8]) -> Result<Answer> {
     Ok(Answer { status: status.parse()?, headers, body: answer[end + 4..].to_vec() })
 }
 
+/// The path and query of a URL that the service made.
+pub fn target(url: &str) -> &str {
+    url.trim_end().split_at(url.find("/v1/").expect("a path")).1
+}
+
 /// A tool that `scripts/test` installs; without it the test fails.
 pub fn tool(path: &str) -> PathBuf {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(path);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
@@ -13,6 +13,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{GrpcApi, request_id::RequestIdLayer};
 use crate::{
+    api::accept::pause_after,
     proto::{self, files_service_server::FilesServiceServer},
     service::policy::CHUNK_BYTES_MAX,
 };
@@ -25,8 +26,6 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Streams that a client may reset before they are answered, and that we may reset for its errors
 /// (CVE-2023-44487).
 const RESET_STREAMS_MAX: usize = 1024;
-/// How long to pause when the process has no descriptors left: closing connections frees some.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -63,8 +62,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).then(|accepted| async {
         if let Err(error) = &accepted {
-            tracing::warn!(%error, "could not accept a connection");
-            sleep(ACCEPT_PAUSE).await;
+            pause_after(error).await;
         }
         accepted
     });

@@ -10,17 +10,16 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{HEADERS_MAX, Sidecar};
+use crate::api::accept::pause_after;
 
 /// Longest a peer may take to send a request's head, and longest an idle connection is kept.
 const HEAD_READ_MAX: Duration = Duration::from_secs(30);
-/// How long to pause when the process has no descriptors left: closing connections frees some.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The sidecar itself refuses request lines and headers over its limits with a proper answer; hyper's own
 /// limits, whose answers are bare, lie beyond.
 const HEAD_BYTES_MAX: usize = 72 * 1024;
@@ -101,9 +100,4 @@ fn guarded(stream: TcpStream, stall_max: Duration) -> TimeoutStream<TcpStream> {
     let mut guarded = TimeoutStream::new(stream);
     guarded.set_write_timeout(Some(stall_max));
     guarded
-}
-
-async fn pause_after(error: &io::Error) {
-    tracing::warn!(%error, "could not accept a connection");
-    sleep(ACCEPT_PAUSE).await;
 }

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::{BlobEntry, Result, failure};
+use super::{BlobEntry, Result, failure, is_full};
 use crate::blob::BlobKey;
 
 /// What readers and writers share: the directory and whether it can still be trusted.
@@ -71,9 +71,7 @@ impl Disk {
     fn poison_on_error(&self, synced: io::Result<()>) -> io::Result<()> {
         if let Err(error) = &synced {
             // A full disk loses this file's bytes alone, and they are given up with it.
-            let full =
-                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            self.poisoned.fetch_or(!full, Ordering::AcqRel);
+            self.poisoned.fetch_or(!is_full(error), Ordering::AcqRel);
         }
         synced
     }

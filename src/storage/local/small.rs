@@ -104,10 +104,7 @@ impl SmallBlobs {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if self.database.failed().is_cancelled() {
-            return Err(failure("trust the small blobs")(DatabaseError::Failed));
-        }
-        Ok(())
+        self.database.check().map_err(failure("trust the small blobs"))
     }
 }
 

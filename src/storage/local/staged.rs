@@ -14,7 +14,7 @@ use rustix::{
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{Result, StorageError, blocking, disk::Disk, failure, write_behind};
+use super::{Result, StorageError, blocking, disk::Disk, failure, settled, write_behind};
 use crate::blob::BlobKey;
 
 /// Dirty bytes after which the kernel is asked to start writing them out, so that the final sync finds
@@ -67,8 +67,7 @@ impl StagedFile {
             return Err(error);
         }
         let (disk, file, key) = (Arc::clone(&self.disk), Arc::clone(&self.file), self.key);
-        let published = spawn_blocking(move || publish_file(&disk, &file, &key)).await;
-        match published.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        match settled(spawn_blocking(move || publish_file(&disk, &file, &key))).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(StorageError::Exists(self.key))
@@ -93,10 +92,7 @@ impl StagedFile {
         let Some(in_flight) = self.in_flight.take() else {
             return Ok(());
         };
-        in_flight
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(failure("write a blob"))
+        settled(in_flight).await.map_err(failure("write a blob"))
     }
 }
 
