@@ -38,6 +38,18 @@ impl Timestamp {
         self.0.rem_euclid(MICROS_PER_S)
     }
 
+    /// How long ago `earlier` was at this time; nothing where it was not.
+    pub fn since(self, earlier: Self) -> Duration {
+        let micros = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// This time less `span`; saturates.
+    pub fn minus(self, span: Duration) -> Self {
+        let span_us = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(span_us))
+    }
+
     /// This time plus `span`; saturates.
     pub fn plus(self, span: Duration) -> Self {
         let span_us = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);

@@ -1,11 +1,12 @@
 //! Configuration: one tree, read from defaults, a TOML file, `FILES__*` variables and flags, each winning
 //! over the one before. Every mistake is reported at once, by name.
 
+mod policy;
 mod reader;
 mod setting;
 mod sources;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use http::HeaderValue;
@@ -13,15 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::{
-    file::{
-        media_type::{FileTypes, MediaType},
-        purpose::{PurposePolicy, Purposes},
-    },
-    service::policy::{Policy, UploadLimits},
-    signing::{
-        TTL_MAX,
-        keys::{KeyRing, KeyRingError},
-    },
+    service::policy::Policy,
+    signing::keys::{KeyRing, KeyRingError},
     telemetry::{self, LogFormat},
 };
 use reader::Reader;
@@ -33,6 +27,8 @@ pub use sources::Sources;
 pub struct Config {
     /// Where the embedded default keeps its database, blobs, key and locks.
     pub data_dir: PathBuf,
+    /// Where records are kept.
+    pub database: DatabaseConfig,
     /// The gRPC listener.
     pub grpc: GrpcConfig,
     /// The HTTP listener.
@@ -43,8 +39,10 @@ pub struct Config {
     pub policy: Policy,
     /// Most bytes of small blobs kept in memory.
     pub storage_cache_bytes: u64,
-    /// How often the sweeper looks for leftovers.
-    pub sweep_interval: Duration,
+    /// What keeps records and blobs in step.
+    pub sweep: SweepConfig,
+    /// Where metrics are shown; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// How long a shutdown waits, once probes say NOT_SERVING, before it stops accepting.
     pub shutdown_delay: Duration,
     /// How long a shutdown then lets running calls go on.
@@ -93,6 +91,30 @@ pub struct HttpConfig {
     pub connections_max: u32,
 }
 
+/// Where records are kept.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// `sqlite:PATH` or `postgres://…`; `None`: SQLite in the data directory.
+    pub url: Option<SecretString>,
+    /// Most connections to PostgreSQL.
+    pub connections_max: u32,
+    /// Longest to wait for a connection, and for a statement.
+    pub timeout: Duration,
+}
+
+/// What keeps records and blobs in step.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepConfig {
+    /// How often the sweeper looks for leftovers by their records.
+    pub interval: Duration,
+    /// How often it looks for blobs without a record.
+    pub blobs_interval: Duration,
+    /// Within which time all content is verified.
+    pub scrub_period: Duration,
+    /// Most bytes to verify a second; 0: none.
+    pub scrub_bytes_per_s_max: u64,
+}
+
 const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Config {
@@ -101,12 +123,14 @@ impl Config {
         let mut reader = Reader::new(sources)?;
         let config = Self {
             data_dir: reader.take("data_dir", PathBuf::from("./data")),
+            database: database(&mut reader),
             grpc: grpc(&mut reader),
             http: http(&mut reader),
             signing_keys: signing_keys(&mut reader),
-            policy: policy(&mut reader),
+            policy: policy::policy(&mut reader),
             storage_cache_bytes: reader.take("storage.cache_bytes", ByteSize::mib(64)).as_u64(),
-            sweep_interval: span(&mut reader, "sweep.interval", 30),
+            sweep: sweep(&mut reader),
+            metrics_listen: reader.take_optional("metrics.listen"),
             shutdown_delay: seconds(&mut reader, "shutdown.delay", 0),
             drain_timeout: seconds(&mut reader, "shutdown.drain_timeout", 30),
             allow_unauthenticated: reader.take("auth.allow_unauthenticated", false),
@@ -116,6 +140,33 @@ impl Config {
         };
         let shown = reader.finish()?;
         Ok(Self { shown, ..config })
+    }
+}
+
+fn database(reader: &mut Reader) -> DatabaseConfig {
+    let url = reader.take_secret("database.url");
+    let known = |url: &SecretString| {
+        let url = url.expose_secret();
+        ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme))
+    };
+    if url.as_ref().is_some_and(|url| !known(url)) {
+        reader.refuse("database.url", "must begin with sqlite: or postgres:");
+    }
+    DatabaseConfig {
+        url,
+        connections_max: count(reader, "database.connections_max", 16),
+        timeout: span(reader, "database.timeout", 10),
+    }
+}
+
+fn sweep(reader: &mut Reader) -> SweepConfig {
+    const HOUR_S: u64 = 3600;
+    let rate = reader.take("scrub.bytes_per_s_max", ByteSize::mib(16));
+    SweepConfig {
+        interval: span(reader, "sweep.interval", 30),
+        blobs_interval: span(reader, "sweep.blobs_interval", 6 * HOUR_S),
+        scrub_period: span(reader, "scrub.period", 30 * 24 * HOUR_S),
+        scrub_bytes_per_s_max: rate.as_u64(),
     }
 }
 
@@ -217,59 +268,6 @@ fn signing_keys(reader: &mut Reader) -> Option<KeyRing> {
 
 fn key_ring(keys: &[SecretString]) -> Result<KeyRing, KeyRingError> {
     KeyRing::new(keys.iter().map(|key| key.expose_secret().as_bytes()))
-}
-
-fn policy(reader: &mut Reader) -> Policy {
-    let link_ttl_default = seconds(reader, "links.ttl_default", 600);
-    if !(Duration::from_secs(1)..=TTL_MAX).contains(&link_ttl_default) {
-        reader.refuse("links.ttl_default", "must be from 1 s to 7 days");
-    }
-    Policy {
-        types: file_types(reader),
-        purposes: purposes(reader),
-        file_bytes_max: reader.take("uploads.file_bytes_max", ByteSize::gib(5)).as_u64(),
-        link_ttl_default,
-        uploads: UploadLimits {
-            concurrent_max: count(reader, "uploads.concurrent_max", 1024) as usize,
-            buffer_bytes_max: bytes(reader, "uploads.buffer_bytes_max", ByteSize::mib(8)),
-            idle_max: span(reader, "uploads.idle_timeout", 60),
-        },
-    }
-}
-
-/// `[types]`: more extensions, each with its MIME type.
-fn file_types(reader: &mut Reader) -> FileTypes {
-    let mut extra = BTreeMap::new();
-    for (extension, text) in reader.take_section("types") {
-        let key = format!("types.{extension}");
-        let extension = extension.trim_start_matches('.').to_lowercase();
-        match MediaType::parse(&text) {
-            Some(media_type) if !extension.is_empty() && !extension.contains('.') => {
-                extra.insert(extension, media_type);
-            }
-            _ => reader.refuse(&key, "must be an extension with its MIME type"),
-        }
-    }
-    FileTypes::extended(extra)
-}
-
-/// `[purposes.NAME]`: where there is any, these replace the built-in ones.
-fn purposes(reader: &mut Reader) -> Purposes {
-    let names = reader.subsections("purposes");
-    if names.is_empty() {
-        return Purposes::default();
-    }
-    let mut policies = BTreeMap::new();
-    for name in names {
-        let own: Option<ByteSize> =
-            reader.take_optional(&format!("purposes.{name}.file_bytes_max"));
-        let policy = PurposePolicy {
-            mime_types: reader.take_list(&format!("purposes.{name}.mime_types")),
-            file_bytes_max: own.map(|bytes| bytes.as_u64()),
-        };
-        policies.insert(name, policy);
-    }
-    Purposes::new(policies)
 }
 
 /// A time span of at most a year, and not none.

@@ -31,6 +31,12 @@ pub enum ErrorCode {
     EtagMismatch,
     /// The same `upload_id` was used with a different start.
     UploadConflict,
+    /// The file to undelete is not deleted.
+    FileNotDeleted,
+    /// The file to delete is still referenced.
+    FileReferenced,
+    /// The user may store no more.
+    QuotaExceeded,
     /// The file is larger than this deployment or purpose accepts.
     FileTooLarge,
     /// The storage or the database has no space left.
@@ -85,6 +91,9 @@ impl ErrorCode {
             Self::UploadTakenOver => Row(Code::Aborted, 409, "UPLOAD_TAKEN_OVER"),
             Self::EtagMismatch => Row(Code::Aborted, 409, "ETAG_MISMATCH"),
             Self::UploadConflict => Row(Code::AlreadyExists, 409, "UPLOAD_CONFLICT"),
+            Self::FileNotDeleted => Row(Code::AlreadyExists, 409, "FILE_NOT_DELETED"),
+            Self::FileReferenced => Row(Code::FailedPrecondition, 409, "FILE_REFERENCED"),
+            Self::QuotaExceeded => Row(Code::ResourceExhausted, 507, "QUOTA_EXCEEDED"),
             Self::FileTooLarge => Row(Code::ResourceExhausted, 413, "FILE_TOO_LARGE"),
             Self::StorageFull => Row(Code::ResourceExhausted, 507, "STORAGE_FULL"),
             Self::Overloaded => Row(Code::ResourceExhausted, 429, "OVERLOADED"),

@@ -5,7 +5,9 @@ pub mod labels;
 pub mod media_type;
 pub mod name;
 pub mod purpose;
+pub mod reference;
 pub mod sniff;
+pub mod usage;
 pub mod user;
 
 use std::time::Duration;
@@ -18,6 +20,7 @@ use labels::Labels;
 use media_type::MediaType;
 use name::FileName;
 use purpose::Purpose;
+use reference::References;
 use user::UserId;
 
 /// A SHA-256 digest.
@@ -40,6 +43,10 @@ pub struct FileSpec {
     pub ttl: Option<Duration>,
     /// The caller's own labels.
     pub labels: Labels,
+    /// What the file belongs to from the start.
+    pub references: References,
+    /// Whether the file goes when its last reference goes.
+    pub delete_when_unreferenced: bool,
     /// Idempotency key, unique for each owner.
     pub upload_id: Option<Uuid>,
 }
@@ -74,8 +81,16 @@ pub struct File {
     pub update_time: Timestamp,
     /// From this time on it is as good as deleted.
     pub expire_time: Option<Timestamp>,
+    /// When it was soft-deleted; `None` while it is not.
+    pub delete_time: Option<Timestamp>,
+    /// When the bytes of a soft-deleted file go; until then it can be undeleted.
+    pub purge_time: Option<Timestamp>,
     /// The caller's own labels.
     pub labels: Labels,
+    /// What it belongs to.
+    pub references: References,
+    /// Whether it goes when its last reference goes.
+    pub delete_when_unreferenced: bool,
     /// Raised by one with every metadata change; shown as the etag.
     pub revision: u64,
     /// Raised to revoke all links; joins the signed message when above 0.

@@ -1,157 +1,56 @@
-//! Records of files and uploads. The trait knows no database, and nothing of bytes but where they rest.
+//! Records of files and uploads. The traits know no database, and nothing of bytes but where they rest.
 
 pub mod cached;
+mod error;
+mod json;
+mod listing;
 pub mod memory;
 pub mod open;
+mod record;
+mod select;
 pub mod sqlite;
 mod start;
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     blob::BlobKey,
     clock::Timestamp,
-    error::ErrorCode,
-    file::{Content, File, FileSpec, id::FileId, user::UserId},
+    file::{
+        Content,
+        id::FileId,
+        reference::Reference,
+        usage::{Quota, Usage},
+        user::UserId,
+    },
 };
 
+pub use error::{MetadataError, Result};
+pub use listing::{FileFilter, ListPosition, ListQuery, MediaTypePattern};
+pub use record::{
+    Association, Deletion, Detached, FileRecord, FileUpdate, Grace, Intended, Intent, Orphan,
+    RESERVATION_STEP_BYTES, UploadTicket,
+};
 pub use start::start_digest;
-
-/// What metadata operations return.
-pub type Result<T> = std::result::Result<T, MetadataError>;
-
-/// Why a metadata operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum MetadataError {
-    /// The same `upload_id` was used with a different start.
-    #[error("upload_id: this upload was started differently before")]
-    UploadConflict,
-    /// The upload is no longer this writer's: another one took it over, or it was given up.
-    #[error("the upload was taken over by another call or given up")]
-    UploadTakenOver,
-    /// The file has changed since the etag was read.
-    #[error("etag: the file has changed since")]
-    EtagMismatch,
-    /// The database has no space left.
-    #[error("no space left in the database")]
-    Full(#[source] Box<dyn StdError + Send + Sync>),
-    /// The database failed or cannot be reached.
-    #[error("the database is not available")]
-    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
-    /// A record does not read back as what was written.
-    #[error("a record is damaged")]
-    Damaged(#[source] Box<dyn StdError + Send + Sync>),
-}
-
-impl MetadataError {
-    /// The row of the error table.
-    pub const fn code(&self) -> ErrorCode {
-        match self {
-            Self::UploadConflict => ErrorCode::UploadConflict,
-            Self::UploadTakenOver => ErrorCode::UploadTakenOver,
-            Self::EtagMismatch => ErrorCode::EtagMismatch,
-            Self::Full(_) => ErrorCode::StorageFull,
-            Self::Unavailable(_) => ErrorCode::StorageUnavailable,
-            Self::Damaged(_) => ErrorCode::Internal,
-        }
-    }
-}
-
-/// A finished file and where its bytes rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileRecord {
-    /// What the owner sees.
-    pub file: File,
-    /// Where the bytes rest.
-    pub blob_key: BlobKey,
-}
-
-impl FileRecord {
-    /// The predicate that every path uses: whether the file can be seen at `now`.
-    pub fn is_visible(&self, now: Timestamp) -> bool {
-        self.file.expire_time.is_none_or(|expires| now < expires)
-    }
-}
-
-/// The wish to upload a file, before its first byte.
-#[derive(Clone, Debug)]
-pub struct Intent {
-    /// The id the file will have.
-    pub file_id: FileId,
-    /// Where its bytes will rest; never used before.
-    pub blob_key: BlobKey,
-    /// What the client said.
-    pub spec: FileSpec,
-    /// How long the upload may go on without being renewed.
-    pub lease: Duration,
-}
-
-/// What became of an intent.
-#[derive(Clone, Debug)]
-pub enum Intended {
-    /// A record awaits the bytes; whoever holds the ticket may publish it.
-    Begun(UploadTicket),
-    /// The same upload was finished before.
-    Finished(Box<FileRecord>),
-}
-
-/// The right to publish one upload, for as long as nobody raises its fence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UploadTicket {
-    /// The record.
-    pub file_id: FileId,
-    /// Where its bytes rest.
-    pub blob_key: BlobKey,
-    /// The number the record must still carry.
-    pub fence: u64,
-}
-
-/// A page of a user's files.
-#[derive(Clone, Debug)]
-pub struct ListQuery {
-    /// The owner.
-    pub user_id: UserId,
-    /// The last file of the page before; `None`: from the newest on.
-    pub after: Option<ListPosition>,
-    /// Most files in the page.
-    pub limit: usize,
-}
-
-/// A file's place in a listing, newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListPosition {
-    /// When the file was created.
-    pub create_time: Timestamp,
-    /// Its id, which orders files created in the same microsecond.
-    pub file_id: FileId,
-}
-
-impl From<&File> for ListPosition {
-    fn from(file: &File) -> Self {
-        Self { create_time: file.create_time, file_id: file.id }
-    }
-}
-
-/// A record whose bytes nobody will publish or read any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Orphan {
-    /// The record.
-    pub file_id: FileId,
-    /// The bytes to remove.
-    pub blob_key: BlobKey,
-}
 
 /// Keeps the records. Every change is durable when its call returns, and every move of a record from one
 /// state to another is a compare-and-set.
 #[async_trait]
 pub trait FileRepository: fmt::Debug + Send + Sync {
-    /// Notes an upload before its first byte. An unfinished upload with the same owner and `upload_id` is
-    /// given up in favour of this one; a finished one is returned while its file is visible.
-    /// [`MetadataError::UploadConflict`] where the one found had another start.
+    /// Notes an upload before its first byte, and sets aside what it needs of its owner's quota: the promised
+    /// length, or what the ticket says. An unfinished upload with the same owner and `upload_id` is given up
+    /// in favour of this one; a finished one is returned while its file is visible.
+    /// [`MetadataError::UploadConflict`] where the one found had another start,
+    /// [`MetadataError::QuotaExceeded`] where the owner may store no more.
     async fn intend(&self, intent: Intent) -> Result<Intended>;
+
+    /// Sets at least `needed_bytes` in all aside for the upload, and more for later where there is room;
+    /// answers how much is set aside now. [`MetadataError::QuotaExceeded`] where there is no room.
+    async fn reserve(&self, ticket: &UploadTicket, needed_bytes: u64, quota: Quota) -> Result<u64>;
 
     /// Lengthens the lease to `lease` from now; [`MetadataError::UploadTakenOver`] where it is lost.
     async fn renew(&self, ticket: &UploadTicket, lease: Duration) -> Result<()>;
@@ -163,26 +62,46 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
     /// ticket's, be it published or taken over.
     async fn abandon(&self, ticket: &UploadTicket) -> Result<bool>;
 
-    /// The finished file with this id, whether or not it can still be seen: ask
+    /// The finished or soft-deleted file with this id, whether or not it can still be seen: ask
     /// [`FileRecord::is_visible`].
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>>;
 
-    /// A user's visible files, newest first.
+    /// A page of a user's files, newest first.
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>>;
 
-    /// Raises the epoch of the file's links, which ends them all; `None` where there is no such file.
-    async fn raise_link_epoch(&self, file_id: &FileId) -> Result<Option<FileRecord>>;
+    /// Changes a visible file; `None` where there is none.
+    async fn update(&self, file_id: &FileId, update: FileUpdate) -> Result<Option<FileRecord>>;
 
-    /// Makes a file invisible for ever, so that its bytes may be removed; `None` where there is no such
-    /// file. With an `etag`, only the file as it was then.
-    async fn retire(&self, file_id: &FileId, etag: Option<&str>) -> Result<Option<FileRecord>>;
+    /// Deletes a visible file, softly where the deletion has a grace; without one it is gone for good, a
+    /// soft-deleted one, too, and its bytes may be removed. `None` where there is no such file.
+    /// [`MetadataError::Referenced`] where it is referenced and the deletion is not forced.
+    async fn delete(&self, file_id: &FileId, deletion: Deletion) -> Result<Option<FileRecord>>;
 
-    /// Takes up to `limit` records over whose bytes nobody needs: given up, deleted, expired, or with a lease
-    /// that has ended. From then on no ticket can publish them.
-    async fn claim_orphans(&self, limit: usize) -> Result<Vec<Orphan>>;
+    /// Makes a soft-deleted file visible again; `None` where there is none that can be.
+    /// [`MetadataError::NotDeleted`] where the file is visible.
+    async fn undelete(&self, file_id: &FileId) -> Result<Option<FileRecord>>;
 
-    /// Removes the record of bytes that have been removed.
-    async fn forget(&self, file_id: &FileId) -> Result<()>;
+    /// Ties visible files to a reference, all or none: [`MetadataError::Missing`] names one that is not
+    /// there. A file that is tied already stays as it is.
+    async fn attach(&self, association: Association) -> Result<()>;
+
+    /// Unties visible files from a reference, all or none, and softly deletes those that lived only for it.
+    /// A file that is not tied to it stays as it is.
+    async fn detach(&self, association: Association, grace: Arc<Grace>) -> Result<Detached>;
+
+    /// Unties up to `limit` files of `owner`, or of every user, from a reference that is gone, and softly
+    /// deletes those that lived only for it. Unfinished and soft-deleted files lose it, too, uncounted.
+    /// Nothing detached means that nothing is left to detach.
+    async fn delete_reference(
+        &self,
+        owner: Option<&UserId>,
+        reference: &Reference,
+        grace: Arc<Grace>,
+        limit: usize,
+    ) -> Result<Detached>;
+
+    /// What a user stores.
+    async fn usage(&self, user_id: &UserId) -> Result<Usage>;
 
     /// Whether the database answers.
     async fn check(&self) -> Result<()>;
@@ -191,4 +110,43 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
     fn failed(&self) -> CancellationToken {
         CancellationToken::new()
     }
+}
+
+/// What keeps records and blobs in step asks of a database.
+#[async_trait]
+pub trait Upkeep: FileRepository {
+    /// The database's own id, made with it and never changed: blobs are marked as belonging to it.
+    async fn identity(&self) -> Result<Uuid>;
+
+    /// Takes up to `limit` records over whose bytes nobody needs: given up, deleted for good or past their
+    /// purge time, expired, or with a lease that has ended. From then on no ticket can publish them. They are
+    /// taken again only after `lease`: no two processes are at one of them, and one whose bytes cannot be
+    /// removed holds up none.
+    async fn claim_orphans(&self, limit: usize, lease: Duration) -> Result<Vec<Orphan>>;
+
+    /// What [`Upkeep::claim_orphans`] would take over now, untouched.
+    async fn list_orphans(&self, limit: usize) -> Result<Vec<Orphan>>;
+
+    /// Removes the record of bytes that have been removed.
+    async fn forget(&self, file_id: &FileId) -> Result<()>;
+
+    /// Those of `keys` that no record names.
+    async fn unrecorded(&self, keys: &[BlobKey]) -> Result<Vec<BlobKey>>;
+
+    /// Finished and soft-deleted files of every user in the order of their ids, from the first after `after`
+    /// on.
+    async fn walk(&self, after: Option<&FileId>, limit: usize) -> Result<Vec<FileRecord>>;
+
+    /// Notes whether a file's bytes were found damaged. Neither its etag nor its times change.
+    async fn quarantine(&self, file_id: &FileId, damaged: bool) -> Result<()>;
+
+    /// Takes the files whose content was last verified before `before`, longest ago first, up to `limit`:
+    /// from then on they count as verified now, so that no other process takes them, too.
+    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Result<Vec<FileRecord>>;
+
+    /// What all users together store.
+    async fn totals(&self) -> Result<Usage>;
+
+    /// Users whose counters do not agree with their records; with `repair` the counters are set right.
+    async fn check_usage(&self, repair: bool) -> Result<Vec<UserId>>;
 }

@@ -3,6 +3,8 @@
 mod data_dir;
 mod run;
 mod settings;
+mod stores;
+pub mod upkeep;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -15,25 +17,11 @@ use url::Url;
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, HttpConfig},
-    metadata::{
-        FileRepository,
-        cached::CachedRepository,
-        open::{DatabaseTarget, open_repository},
-    },
     service::{Dependencies, FileService},
     signing::{UrlSigner, keys::KeyRing},
-    storage::{
-        Storage,
-        local::ReadCache,
-        open::{StorageTarget, open_storage},
-    },
 };
 use data_dir::DataDir;
-
-/// Records kept at hand where one process alone changes them.
-const RECORDS_CACHED_MAX: usize = 32 * 1024;
-/// Files kept open for reading where one process alone deletes them.
-const OPEN_FILES_MAX: usize = 512;
+use stores::{OpenFiles, Stores};
 
 /// Which listeners a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,16 +69,19 @@ impl Server {
     ) -> anyhow::Result<Self> {
         refuse_open_door(&config, role)?;
         let data = DataDir::open(&config.data_dir, role).await?;
-        let stores = Stores::open(&config, role, &data, &clock).await?;
+        // An open file keeps its space when another process deletes it.
+        let open_files = if role == Role::All { OpenFiles::Kept } else { OpenFiles::Closed };
+        let stores = Stores::open(&config, &data.layout(), open_files, &clock).await?;
+        stores.warn_if_foreign().await;
         let grpc = bind(role.runs_grpc(), config.grpc.listen).await?;
         let http = bind(role.runs_http(), config.http.listen).await?;
         let public_url = public_url(&config.http, http.as_ref())?;
         let signer = UrlSigner::new(signing_keys(&config, &data).await?, &public_url);
         let dependencies = Dependencies {
             repository: Arc::clone(&stores.repository),
-            storage: Arc::clone(&stores.storage),
+            storage: stores.storage(),
             signer: Arc::new(signer),
-            clock,
+            clock: Arc::clone(&stores.clock),
         };
         let service = Arc::new(FileService::new(dependencies, config.policy.clone()));
         let shutdown = CancellationToken::new();
@@ -131,47 +122,6 @@ struct Parts {
     stores: Stores,
     /// Its locks end with the server.
     _data: DataDir,
-}
-
-/// Where records and bytes are kept.
-struct Stores {
-    repository: Arc<dyn FileRepository>,
-    storage: Arc<dyn Storage>,
-}
-
-impl Stores {
-    async fn open(
-        config: &Config,
-        role: Role,
-        data: &DataDir,
-        clock: &Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
-        // Another process may delete and change what this one remembers, unless it runs both roles.
-        let alone = role == Role::All;
-        let database = DatabaseTarget::Sqlite(data.database());
-        let mut repository = open_repository(database, Arc::clone(clock))
-            .await
-            .context("cannot open the database")?;
-        if alone {
-            repository = Arc::new(CachedRepository::new(repository, RECORDS_CACHED_MAX));
-        }
-        let cache = ReadCache {
-            small_bytes_max: config.storage_cache_bytes,
-            open_files_max: if alone { OPEN_FILES_MAX } else { 0 },
-        };
-        let target = StorageTarget::Local { root: data.blobs(), cache };
-        let storage = open_storage(target).await.context("cannot open the storage")?;
-        Ok(Self { repository, storage })
-    }
-
-    /// Returns once one of them has failed for good.
-    async fn failed(&self) {
-        let (repository, storage) = (self.repository.failed(), self.storage.failed());
-        tokio::select! {
-            () = repository.cancelled() => {}
-            () = storage.cancelled() => {}
-        }
-    }
 }
 
 /// A gRPC listener that anybody on the network could use is opened only on purpose.

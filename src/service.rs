@@ -6,6 +6,7 @@ pub mod links;
 pub mod metadata;
 mod pieces;
 pub mod policy;
+pub mod references;
 pub mod upload;
 
 use std::sync::{
@@ -20,7 +21,7 @@ use crate::{
     clock::Clock,
     error::chain,
     file::{id::FileId, user::UserId},
-    metadata::{FileRecord, FileRepository, Orphan},
+    metadata::{FileRecord, Orphan, Upkeep},
     signing::UrlSigner,
     storage::Storage,
 };
@@ -32,7 +33,7 @@ use policy::Policy;
 #[derive(Clone, Debug)]
 pub struct Dependencies {
     /// Where records are kept.
-    pub repository: Arc<dyn FileRepository>,
+    pub repository: Arc<dyn Upkeep>,
     /// Where bytes rest.
     pub storage: Arc<dyn Storage>,
     /// What signs links.
@@ -44,7 +45,7 @@ pub struct Dependencies {
 /// The use cases over one set of dependencies and one policy.
 #[derive(Debug)]
 pub struct FileService {
-    repository: Arc<dyn FileRepository>,
+    repository: Arc<dyn Upkeep>,
     storage: Arc<dyn Storage>,
     signer: Arc<UrlSigner>,
     clock: Arc<dyn Clock>,
@@ -114,6 +115,20 @@ impl FileService {
         let found = self.repository.find(file_id).await?;
         found
             .filter(|record| record.is_visible(self.clock.now()))
+            .filter(|record| owner.is_none_or(|owner| *owner == record.file.user_id))
+            .ok_or(ServiceError::FileNotFound)
+    }
+
+    /// The same, a soft-deleted file for as long as it can be undeleted among them.
+    pub async fn get_even_deleted(
+        &self,
+        file_id: &FileId,
+        owner: Option<&UserId>,
+    ) -> Result<Arc<FileRecord>> {
+        let now = self.clock.now();
+        let found = self.repository.find(file_id).await?;
+        found
+            .filter(|record| record.is_visible(now) || record.is_recoverable(now))
             .filter(|record| owner.is_none_or(|owner| *owner == record.file.user_id))
             .ok_or(ServiceError::FileNotFound)
     }

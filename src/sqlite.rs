@@ -27,7 +27,9 @@ const IDLE_READERS_MAX: usize = 8;
 /// Pages in the log from which on it is moved into the database: 8 MiB, so that many commits share the
 /// syncs of one checkpoint.
 const CHECKPOINT_PAGES: c_int = 2048;
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 128;
+/// Pages copied in one step of a copy: all of them, so that it is of one moment and no write restarts it.
+const COPIED_PAGES: c_int = -1;
 
 /// What database operations return.
 pub type Result<T> = std::result::Result<T, DatabaseError>;
@@ -94,7 +96,17 @@ impl Database {
     /// Opens or makes the database at `path` and brings its schema up to date. Any number of processes may
     /// do so at once.
     pub fn open(path: &Path, migrations: &[Migration]) -> Result<Arc<Self>> {
+        Self::open_with(path, migrations, |_| Ok(()))
+    }
+
+    /// The same where the migrations use functions of their own, which `add_functions` adds.
+    pub fn open_with(
+        path: &Path,
+        migrations: &[Migration],
+        add_functions: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<Arc<Self>> {
         let mut connection = connect(path)?;
+        add_functions(&connection)?;
         make_durable(&connection)?;
         checkpoint_in_sight(&mut connection)?;
         migrate(&mut connection, migrations)?;
@@ -117,6 +129,20 @@ impl Database {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         self.writer.run(job).await
+    }
+
+    /// Copies the database as it is at one moment to a new file at `path`, while it is in use.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        let source = connect_reader(&self.path)?;
+        let mut target = Connection::open(path)?;
+        {
+            let backup = rusqlite::backup::Backup::new(&source, &mut target)?;
+            backup.run_to_completion(COPIED_PAGES, Duration::ZERO, None)?;
+        }
+        target.close().map_err(|(_, error)| error)?;
+        let synced = File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|source| DatabaseError::Io { action: "sync a copy", source })?;
+        sync_parent(path)
     }
 
     /// The same for a job that frees space: on a full disk it may use the space set aside for that.

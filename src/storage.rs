@@ -3,13 +3,15 @@
 pub mod local;
 pub mod memory;
 pub mod open;
+pub mod owned;
 mod read;
 
-use std::{error::Error as StdError, fmt, fs::File, sync::Arc};
+use std::{error::Error as StdError, fmt, fs::File, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{blob::BlobKey, error::ErrorCode};
 
@@ -27,6 +29,14 @@ pub enum StorageError {
     /// Fewer bytes are stored than were committed.
     #[error("blob {0} is shorter than it was")]
     Truncated(BlobKey),
+    /// The storage bears another database's mark: nothing in it is removed.
+    #[error(
+        "the storage belongs to the database {owner}, not to this one; nothing in it is removed"
+    )]
+    Foreign {
+        /// Whose it is.
+        owner: Uuid,
+    },
     /// A blob with this key is there already; keys are never used twice.
     #[error("blob {0} exists already")]
     Exists(BlobKey),
@@ -55,7 +65,7 @@ impl StorageError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Missing(_) | Self::Truncated(_) => ErrorCode::ContentDamaged,
-            Self::Exists(_) => ErrorCode::Internal,
+            Self::Exists(_) | Self::Foreign { .. } => ErrorCode::Internal,
             Self::Full { .. } => ErrorCode::StorageFull,
             Self::Unavailable { .. } => ErrorCode::StorageUnavailable,
         }
@@ -127,6 +137,8 @@ pub struct BlobEntry {
     pub key: BlobKey,
     /// Its size in bytes.
     pub size_bytes: u64,
+    /// How long ago it was last written to, by the backend's clock.
+    pub age: Duration,
 }
 
 /// Most entries in one page of [`Storage::list`].
@@ -142,6 +154,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`StorageError::Truncated`] where the range passes its end.
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob>;
 
+    /// A committed blob's size in bytes; [`StorageError::Missing`] where there is none.
+    async fn size(&self, key: &BlobKey) -> Result<u64>;
+
     /// Removes a blob and whatever an unfinished writer of it left behind, durably. An absent blob counts
     /// as deleted.
     async fn delete(&self, key: &BlobKey) -> Result<()>;
@@ -149,6 +164,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Committed blobs in the order of their keys, from the first after `after` on, at most [`LIST_PAGE`].
     /// An empty page is the end.
     async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>>;
+
+    /// What unfinished writers left behind, or are still at, in the same order and pages.
+    async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>>;
+
+    /// Marks the storage as belonging to `owner`, unless it bears a mark already; answers the mark that it
+    /// bears, durably, from then on.
+    async fn mark(&self, owner: Uuid) -> Result<Uuid>;
 
     /// Whether the backend can be trusted with writes now.
     async fn check(&self) -> Result<()>;

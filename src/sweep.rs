@@ -1,22 +1,62 @@
 //! The sweeper: brings records and blobs back in step after crashes, failures and callers who went away.
 
+mod scrub;
+mod strays;
+mod verify;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::chain,
-    metadata::{FileRepository, MetadataError, Orphan},
-    storage::Storage,
+    error::{ErrorCode, chain},
+    metadata::{MetadataError, Orphan, Upkeep},
+    storage::{Storage, StorageError},
+    telemetry,
 };
+pub use scrub::{ScrubPace, Scrubbed, Scrubber, note_verdict};
+pub use strays::{
+    Brake, STRAY_AGE_MIN, Stray, StraySweeper, StraysFound, StraysSwept, find_strays,
+};
+pub use verify::{Verdict, verify_content, verify_size};
 
 /// Records taken over at a time: bounds how long a pass holds anything up.
 const BATCH: usize = 100;
+/// How long a record taken over is this sweeper's, and after which one that failed is tried again.
+const CLAIM: Duration = Duration::from_secs(300);
 
-/// Removes what nobody will publish or read any more. Any number of them may run at once.
+/// What sweeping returns.
+pub type Result<T> = std::result::Result<T, SweepError>;
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The database failed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A task of ours ended before its work did.
+    #[error("a task ended early")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl SweepError {
+    /// The row of the error table.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Storage(error) => error.code(),
+            Self::Metadata(error) => error.code(),
+            Self::Task(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+/// Removes what nobody will publish or read any more, as its records say. Any number of them may run at once.
 #[derive(Debug)]
 pub struct Sweeper {
-    repository: Arc<dyn FileRepository>,
+    repository: Arc<dyn Upkeep>,
     storage: Arc<dyn Storage>,
 }
 
@@ -31,7 +71,7 @@ pub struct Swept {
 
 impl Sweeper {
     /// A sweeper over one database and its storage.
-    pub fn new(repository: Arc<dyn FileRepository>, storage: Arc<dyn Storage>) -> Self {
+    pub fn new(repository: Arc<dyn Upkeep>, storage: Arc<dyn Storage>) -> Self {
         Self { repository, storage }
     }
 
@@ -52,33 +92,33 @@ impl Sweeper {
     }
 
     /// Removes everything that is orphaned now.
-    pub async fn pass(&self) -> Result<Swept, MetadataError> {
+    pub async fn pass(&self) -> Result<Swept> {
         let mut swept = Swept::default();
         loop {
-            let orphans = self.repository.claim_orphans(BATCH).await?;
+            let orphans = self.repository.claim_orphans(BATCH, CLAIM).await?;
             let last = orphans.len() < BATCH;
-            let failed_before = swept.failed;
             for orphan in orphans {
                 self.remove(&orphan, &mut swept).await?;
             }
-            // What failed is claimed again: in the next pass, not in a loop without end.
-            if last || swept.failed > failed_before {
+            if last {
                 return Ok(swept);
             }
         }
     }
 
     /// Bytes first, the record last: a crash in between leaves a record that finds the bytes again.
-    async fn remove(&self, orphan: &Orphan, swept: &mut Swept) -> Result<(), MetadataError> {
+    async fn remove(&self, orphan: &Orphan, swept: &mut Swept) -> Result<()> {
         match self.storage.delete(&orphan.blob_key).await {
             Ok(()) => {
                 self.repository.forget(&orphan.file_id).await?;
                 swept.removed += 1;
+                metrics::counter!(telemetry::SWEPT).increment(1);
             }
             Err(error) => {
                 let error = chain(&error);
                 tracing::warn!(file_id = %orphan.file_id, error, "could not remove a blob");
                 swept.failed += 1;
+                metrics::counter!(telemetry::SWEEP_FAILURES).increment(1);
             }
         }
         Ok(())

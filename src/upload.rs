@@ -103,6 +103,11 @@ impl Upload {
         Ok(())
     }
 
+    /// Bytes received so far.
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
     /// Ends the upload: the content as measured, if it keeps every promise made.
     pub fn seal(self, expected: Option<Sha256Digest>) -> Result<Content, UploadError> {
         if let Some(promised) = self.promised.filter(|promised| self.size_bytes != *promised) {
@@ -150,6 +155,8 @@ mod tests {
             size_bytes,
             ttl: None,
             labels: Labels::default(),
+            references: Default::default(),
+            delete_when_unreferenced: false,
             upload_id: None,
         }
     }

@@ -24,7 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("signing", &["clock", "error", "file"]),
     ("storage", &["blob", "clock", "error", "sqlite"]),
     ("metadata", &["blob", "clock", "error", "file", "sqlite"]),
-    ("sweep", &["error", "metadata", "storage"]),
+    ("sweep", &["blob", "clock", "error", "file", "metadata", "storage", "telemetry"]),
     ("service", &["blob", "clock", "error", "file", "metadata", "signing", "storage", "upload"]),
     ("api", &["clock", "error", "file", "proto", "service", "signing", "storage", "telemetry"]),
     ("client", &["proto"]),
@@ -33,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "server",
         &["api", "clock", "config", "error", "metadata", "service", "signing", "storage", "sweep"],
     ),
-    ("cli", &["client", "config", "proto", "server", "telemetry"]),
+    ("cli", &["client", "clock", "config", "proto", "server", "telemetry"]),
     ("main", &[]),
     ("lib", &[]),
 ];

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     api::status::to_status,
+    file::user::UserId,
     proto::{
         AttachFilesRequest, AttachFilesResponse, BatchCreateSignedUrlsRequest,
         BatchCreateSignedUrlsResponse, CancelUploadRequest, CancelUploadResponse,
@@ -104,19 +105,71 @@ impl GrpcApi {
 
     async fn get(&self, request: &GetFileRequest) -> Result<GetFileResponse, ServiceError> {
         let (file_id, owner) = decode::target(&request.file_id, &request.user_id)?;
-        let record = self.service.get(&file_id, owner.as_ref()).await?;
+        let record = match request.show_deleted {
+            true => self.service.get_even_deleted(&file_id, owner.as_ref()).await?,
+            false => self.service.get(&file_id, owner.as_ref()).await?,
+        };
         Ok(GetFileResponse { file: Some(encode::file(&record.file)) })
     }
 
     async fn list(&self, request: ListFilesRequest) -> Result<ListFilesResponse, ServiceError> {
-        let (user_id, size, token) = decode::list(&request)?;
-        let page = self.service.list(&user_id, size, token).await?;
+        let (listing, token) = decode::list(request)?;
+        let page = self.service.list(listing, token.as_deref()).await?;
         Ok(encode::page(page))
+    }
+
+    async fn update(&self, request: UpdateFileRequest) -> Result<UpdateFileResponse, ServiceError> {
+        let (file_id, owner, update) = decode::update(request)?;
+        let record = self.service.update(&file_id, owner.as_ref(), update).await?;
+        Ok(UpdateFileResponse { file: Some(encode::file(&record.file)) })
     }
 
     async fn delete(&self, request: DeleteFileRequest) -> Result<DeleteFileResponse, ServiceError> {
         let deleted = self.service.delete(decode::deletion(request)?).await?;
         Ok(DeleteFileResponse { file: deleted.map(|record| encode::file(&record.file)) })
+    }
+
+    async fn undelete(
+        &self,
+        request: &UndeleteFileRequest,
+    ) -> Result<UndeleteFileResponse, ServiceError> {
+        let (file_id, owner) = decode::target(&request.file_id, &request.user_id)?;
+        let record = self.service.undelete(&file_id, owner.as_ref()).await?;
+        Ok(UndeleteFileResponse { file: Some(encode::file(&record.file)) })
+    }
+
+    async fn attach(
+        &self,
+        request: &AttachFilesRequest,
+    ) -> Result<AttachFilesResponse, ServiceError> {
+        let AttachFilesRequest { reference, file_ids, user_id } = request;
+        let association = decode::association(reference.as_ref(), file_ids, user_id)?;
+        self.service.attach(association).await?;
+        Ok(AttachFilesResponse {})
+    }
+
+    async fn detach(
+        &self,
+        request: &DetachFilesRequest,
+    ) -> Result<DetachFilesResponse, ServiceError> {
+        let DetachFilesRequest { reference, file_ids, user_id } = request;
+        let association = decode::association(reference.as_ref(), file_ids, user_id)?;
+        Ok(encode::detached(self.service.detach(association).await?))
+    }
+
+    async fn reference_gone(
+        &self,
+        request: &DeleteReferenceRequest,
+    ) -> Result<DeleteReferenceResponse, ServiceError> {
+        let reference = decode::reference_of("reference", request.reference.as_ref())?;
+        let owner = decode::owner(&request.user_id)?;
+        let untied = self.service.delete_reference(owner.as_ref(), &reference).await?;
+        Ok(encode::reference_deleted(untied))
+    }
+
+    async fn account(&self, request: &GetUsageRequest) -> Result<GetUsageResponse, ServiceError> {
+        let user_id = UserId::parse(&request.user_id)?;
+        Ok(encode::account(self.service.account(&user_id).await?))
     }
 }
 
@@ -193,30 +246,39 @@ impl FilesService for GrpcApi {
         not_available("CancelUpload")
     }
 
-    async fn update_file(&self, _: Request<UpdateFileRequest>) -> Answer<UpdateFileResponse> {
-        not_available("UpdateFile")
+    async fn update_file(&self, request: Request<UpdateFileRequest>) -> Answer<UpdateFileResponse> {
+        answer(self.update(request.into_inner()).await)
     }
 
-    async fn undelete_file(&self, _: Request<UndeleteFileRequest>) -> Answer<UndeleteFileResponse> {
-        not_available("UndeleteFile")
+    async fn undelete_file(
+        &self,
+        request: Request<UndeleteFileRequest>,
+    ) -> Answer<UndeleteFileResponse> {
+        answer(self.undelete(request.get_ref()).await)
     }
 
-    async fn attach_files(&self, _: Request<AttachFilesRequest>) -> Answer<AttachFilesResponse> {
-        not_available("AttachFiles")
+    async fn attach_files(
+        &self,
+        request: Request<AttachFilesRequest>,
+    ) -> Answer<AttachFilesResponse> {
+        answer(self.attach(request.get_ref()).await)
     }
 
-    async fn detach_files(&self, _: Request<DetachFilesRequest>) -> Answer<DetachFilesResponse> {
-        not_available("DetachFiles")
+    async fn detach_files(
+        &self,
+        request: Request<DetachFilesRequest>,
+    ) -> Answer<DetachFilesResponse> {
+        answer(self.detach(request.get_ref()).await)
     }
 
     async fn delete_reference(
         &self,
-        _: Request<DeleteReferenceRequest>,
+        request: Request<DeleteReferenceRequest>,
     ) -> Answer<DeleteReferenceResponse> {
-        not_available("DeleteReference")
+        answer(self.reference_gone(request.get_ref()).await)
     }
 
-    async fn get_usage(&self, _: Request<GetUsageRequest>) -> Answer<GetUsageResponse> {
-        not_available("GetUsage")
+    async fn get_usage(&self, request: Request<GetUsageRequest>) -> Answer<GetUsageResponse> {
+        answer(self.account(request.get_ref()).await)
     }
 }

@@ -10,9 +10,25 @@ use super::{
 };
 
 /// Every section there is.
-const SECTIONS: [&str; 12] = [
-    "auth", "grpc", "http", "links", "log", "purposes", "shutdown", "signing", "storage", "sweep",
-    "types", "uploads",
+const SECTIONS: [&str; 18] = [
+    "auth",
+    "database",
+    "deletion",
+    "grpc",
+    "http",
+    "links",
+    "log",
+    "metrics",
+    "purposes",
+    "quotas",
+    "quotas.users",
+    "scrub",
+    "shutdown",
+    "signing",
+    "storage",
+    "sweep",
+    "types",
+    "uploads",
 ];
 
 /// One setting as it is in force.
@@ -85,6 +101,13 @@ impl Reader {
         };
         self.show(key, format!("<{} redacted>", items.len()), &origin);
         items.into_iter().map(SecretString::from).collect()
+    }
+
+    /// The secret `key` where it is set; never shown.
+    pub(super) fn take_secret(&mut self, key: &str) -> Option<SecretString> {
+        let (text, origin) = self.take_text(key)?;
+        self.show(key, "<redacted>".to_owned(), &origin);
+        Some(text.into())
     }
 
     /// Every text directly in the section `name`, by its name there.

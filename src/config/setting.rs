@@ -33,6 +33,7 @@ macro_rules! setting_from_str {
 setting_from_str! {
     bool => "true or false",
     u32 => "a whole number",
+    u64 => "a whole number",
     usize => "a whole number",
     String => "a text",
     SocketAddr => "an address with a port, such as 127.0.0.1:9000",

@@ -42,6 +42,11 @@ impl FileId {
         suffix.iter().all(u8::is_ascii_alphanumeric).then_some(Self(suffix))
     }
 
+    /// The characters behind the prefix: evenly spread over all files.
+    pub const fn as_bytes(&self) -> &[u8; SUFFIX_CHARS] {
+        &self.0
+    }
+
     fn suffix(&self) -> &str {
         // Only ASCII letters and digits ever get in.
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -8,7 +8,7 @@ const LABELS_MAX: usize = 32;
 const KEY_BYTES_MAX: usize = 63;
 const VALUE_BYTES_MAX: usize = 256;
 
-/// At most 32 labels, keys of 1 to 63 bytes, values of at most 256, in the keys' order.
+/// At most 32 labels, keys of 1 to 63 bytes, values of at most 256, none with a NUL, in the keys' order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(BTreeMap<String, String>);
 
@@ -25,6 +25,10 @@ impl Labels {
             }
             if value.len() > VALUE_BYTES_MAX {
                 return refuse("values must be at most 256 bytes");
+            }
+            // PostgreSQL keeps no text with a NUL in it.
+            if key.contains('\0') || value.contains('\0') {
+                return refuse("keys and values must hold no NUL");
             }
         }
         Ok(Self(labels))
@@ -49,6 +53,8 @@ mod tests {
         let pair = |key: &str, value: &str| [(key.to_owned(), value.to_owned())];
         assert!(of(pair("k", "")).is_ok());
         assert!(of(pair("", "v")).is_err());
+        assert!(of(pair("k\0", "v")).is_err());
+        assert!(of(pair("k", "v\0")).is_err());
         assert!(of(pair(&"k".repeat(64), "v")).is_err());
         assert!(of(pair("k", &"v".repeat(257))).is_err());
         assert!(of((0..32).map(|n| (n.to_string(), String::new()))).is_ok());

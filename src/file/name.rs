@@ -45,6 +45,11 @@ impl FileName {
     }
 }
 
+/// A text as names are searched for it: without regard to case or composition.
+pub fn folded(text: &str) -> String {
+    text.nfc().collect::<String>().to_lowercase()
+}
+
 impl fmt::Display for FileName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)

@@ -1,6 +1,6 @@
 //! Purposes: what a file is for, and what each purpose accepts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::error::FieldError;
 
@@ -41,6 +41,10 @@ pub struct PurposePolicy {
     pub mime_types: Vec<String>,
     /// Most bytes in one file; `None`: the deployment's limit.
     pub file_bytes_max: Option<u64>,
+    /// Life of a file whose upload names none; `None`: for ever.
+    pub default_ttl: Option<Duration>,
+    /// How long a deleted file can be undeleted; `None`: as long as the deployment says.
+    pub grace: Option<Duration>,
 }
 
 /// The purposes of a deployment, by name.

@@ -1,87 +1,85 @@
-//! Keeps the records of hot files at hand, so that a look-up asks no database, and forgets them exactly:
-//! from the answer to a change on, nobody sees what was before it.
+//! Keeps the records of hot files at hand, so that a look-up asks no database, and forgets them exactly: from
+//! the answer to a change on, nobody who shares the [`Changes`] sees what was before it.
 //!
-//! Right only where every change goes through this one instance: a process that shares its database with
-//! others must not use it.
+//! Processes that share nothing but the database see it no later than the age that a record may have here.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod changes;
+mod upkeep;
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    FileRecord, FileRepository, Intended, Intent, ListQuery, MetadataError, Orphan, Result,
-    UploadTicket,
+    Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
+    Intent, ListQuery, MetadataError, Result, Upkeep, UploadTicket,
 };
-use crate::file::{Content, id::FileId};
-
-/// Files whose changes are counted together; more of them only make needless look-ups rarer.
-const STRIPES: usize = 1024;
+use crate::{
+    clock::{Clock, Timestamp},
+    file::{
+        Content,
+        id::FileId,
+        reference::Reference,
+        usage::{Quota, Usage},
+        user::UserId,
+    },
+};
+pub use changes::Changes;
 
 /// A repository with its hot records at hand.
 #[derive(Debug)]
 pub struct CachedRepository {
-    inner: Arc<dyn FileRepository>,
+    inner: Arc<dyn Upkeep>,
     records: Cache<FileId, Entry>,
     changes: Arc<Changes>,
+    clock: Arc<dyn Clock>,
+    age_max: Duration,
+}
+
+/// How much is kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Most records.
+    pub records_max: usize,
+    /// Longest that a record may serve: how late a change shows that nobody could tell of.
+    pub age_max: Duration,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     record: Arc<FileRecord>,
-    /// The count of changes when the look-up began: the entry is good for as long as it stands.
+    /// The stamp of changes when the look-up began: the entry is good for as long as it stands.
     seen: u64,
-}
-
-/// Counts changes by stripes of file ids.
-#[derive(Debug)]
-struct Changes {
-    hasher: RandomState,
-    counts: Vec<AtomicU64>,
-}
-
-impl Changes {
-    fn new() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            counts: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-
-    fn stripe(&self, file_id: &FileId) -> Option<&AtomicU64> {
-        self.counts.get(self.hasher.hash_one(file_id) as usize % STRIPES)
-    }
-
-    fn count(&self, file_id: &FileId) -> u64 {
-        self.stripe(file_id).map_or(0, |count| count.load(Ordering::Acquire))
-    }
-
-    fn note(&self, file_id: &FileId) {
-        if let Some(count) = self.stripe(file_id) {
-            count.fetch_add(1, Ordering::AcqRel);
-        }
-    }
+    /// When the look-up began.
+    read_at: Timestamp,
 }
 
 impl CachedRepository {
-    /// Keeps up to `records_max` records of `inner` at hand.
-    pub fn new(inner: Arc<dyn FileRepository>, records_max: usize) -> Self {
-        Self { inner, records: Cache::new(records_max), changes: Arc::new(Changes::new()) }
+    /// Keeps records of `inner` at hand; `changes` is shared with whoever else changes them.
+    pub fn new(
+        inner: Arc<dyn Upkeep>,
+        changes: Changes,
+        clock: Arc<dyn Clock>,
+        limits: CacheLimits,
+    ) -> Self {
+        Self {
+            inner,
+            records: Cache::new(limits.records_max),
+            changes: Arc::new(changes),
+            clock,
+            age_max: limits.age_max,
+        }
     }
 
-    /// Makes a change and notes it, even where the caller goes away in between: the change may still happen.
+    /// Makes a change and notes the files that it touched, even where the caller goes away in between: the
+    /// change may still happen. `named` are noted in any case.
     async fn change<T, F>(
         &self,
-        file_id: FileId,
-        change: impl FnOnce(Arc<dyn FileRepository>) -> F,
+        named: Vec<FileId>,
+        change: impl FnOnce(Arc<dyn Upkeep>) -> F,
+        touched: fn(&T) -> Vec<FileId>,
     ) -> Result<T>
     where
         T: Send + 'static,
@@ -91,11 +89,21 @@ impl CachedRepository {
         let change = change(Arc::clone(&self.inner));
         let noted = tokio::spawn(async move {
             let changed = change.await;
-            changes.note(&file_id);
+            let touched = changed.as_ref().map(touched).unwrap_or_default();
+            named.iter().chain(&touched).for_each(|file_id| changes.note(file_id));
             changed
         });
         noted.await.map_err(|error| MetadataError::Unavailable(error.into()))?
     }
+}
+
+/// Of a change whose files are named beforehand.
+const fn nothing_else<T>(_: &T) -> Vec<FileId> {
+    Vec::new()
+}
+
+fn detached(detached: &Detached) -> Vec<FileId> {
+    detached.detached.clone()
 }
 
 #[async_trait]
@@ -103,6 +111,10 @@ impl CachedRepository {
 impl FileRepository for CachedRepository {
     async fn intend(&self, intent: Intent) -> Result<Intended> {
         self.inner.intend(intent).await
+    }
+
+    async fn reserve(&self, ticket: &UploadTicket, needed_bytes: u64, quota: Quota) -> Result<u64> {
+        self.inner.reserve(ticket, needed_bytes, quota).await
     }
 
     async fn renew(&self, ticket: &UploadTicket, lease: Duration) -> Result<()> {
@@ -118,15 +130,20 @@ impl FileRepository for CachedRepository {
     }
 
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
-        // Counted before the look-up: a change during it makes the entry stale from the start.
-        let seen = self.changes.count(file_id);
-        if let Some(entry) = self.records.get(file_id).filter(|entry| entry.seen == seen) {
+        // Both before the look-up: a change during it makes the entry stale from the start.
+        let (seen, now) = (self.changes.stamp(file_id), self.clock.now());
+        let fresh = |entry: &Entry| {
+            Some(entry.seen) == seen
+                && entry.read_at <= now
+                && now < entry.read_at.plus(self.age_max)
+        };
+        if let Some(entry) = self.records.get(file_id).filter(fresh) {
             return Ok(Some(entry.record));
         }
         let found = self.inner.find(file_id).await?;
-        if let Some(record) = &found {
+        if let (Some(record), Some(seen)) = (&found, seen) {
             let record = Arc::clone(record);
-            self.records.insert(*file_id, Entry { record, seen });
+            self.records.insert(*file_id, Entry { record, seen, read_at: now });
         }
         Ok(found)
     }
@@ -135,27 +152,49 @@ impl FileRepository for CachedRepository {
         self.inner.list(query).await
     }
 
-    async fn raise_link_epoch(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
+    async fn update(&self, file_id: &FileId, update: FileUpdate) -> Result<Option<FileRecord>> {
         let id = *file_id;
-        self.change(id, |inner| async move { inner.raise_link_epoch(&id).await }).await
+        self.change(vec![id], |it| async move { it.update(&id, update).await }, nothing_else).await
     }
 
-    async fn retire(&self, file_id: &FileId, etag: Option<&str>) -> Result<Option<FileRecord>> {
-        let (id, etag) = (*file_id, etag.map(str::to_owned));
-        self.change(id, |inner| async move { inner.retire(&id, etag.as_deref()).await }).await
+    async fn delete(&self, file_id: &FileId, deletion: Deletion) -> Result<Option<FileRecord>> {
+        let id = *file_id;
+        self.change(vec![id], |it| async move { it.delete(&id, deletion).await }, nothing_else)
+            .await
     }
 
-    async fn claim_orphans(&self, limit: usize) -> Result<Vec<Orphan>> {
-        let claimed = self.inner.claim_orphans(limit).await;
-        for orphan in claimed.iter().flatten() {
-            self.records.remove(&orphan.file_id);
-        }
-        claimed
+    async fn undelete(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
+        let id = *file_id;
+        self.change(vec![id], |it| async move { it.undelete(&id).await }, nothing_else).await
     }
 
-    async fn forget(&self, file_id: &FileId) -> Result<()> {
-        self.records.remove(file_id);
-        self.inner.forget(file_id).await
+    async fn attach(&self, association: Association) -> Result<()> {
+        let named = association.file_ids.clone();
+        self.change(named, |it| async move { it.attach(association).await }, nothing_else).await
+    }
+
+    async fn detach(&self, association: Association, grace: Arc<Grace>) -> Result<Detached> {
+        let named = association.file_ids.clone();
+        self.change(named, |it| async move { it.detach(association, grace).await }, nothing_else)
+            .await
+    }
+
+    async fn delete_reference(
+        &self,
+        owner: Option<&UserId>,
+        reference: &Reference,
+        grace: Arc<Grace>,
+        limit: usize,
+    ) -> Result<Detached> {
+        let (owner, reference) = (owner.cloned(), reference.clone());
+        let change = |it: Arc<dyn Upkeep>| async move {
+            it.delete_reference(owner.as_ref(), &reference, grace, limit).await
+        };
+        self.change(Vec::new(), change, detached).await
+    }
+
+    async fn usage(&self, user_id: &UserId) -> Result<Usage> {
+        self.inner.usage(user_id).await
     }
 
     async fn check(&self) -> Result<()> {

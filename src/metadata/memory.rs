@@ -1,95 +1,49 @@
 //! Records in memory: the plainest reading of the promises, for tests. Gone with the process.
 
+mod rows;
+mod upkeep;
+
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
-    FileRecord, FileRepository, Intended, Intent, ListPosition, ListQuery, MetadataError, Orphan,
-    Result, UploadTicket, start_digest,
+    Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
+    Intent, ListPosition, ListQuery, MetadataError, Orphan, Result, Upkeep, UploadTicket,
+    start_digest,
 };
 use crate::{
-    blob::BlobKey,
-    clock::{Clock, Timestamp},
-    file::{Content, File, FileSpec, Sha256Digest, id::FileId},
+    clock::Clock,
+    file::{
+        Content,
+        id::FileId,
+        reference::{REFERENCES_OF_FILE_MAX, Reference},
+        usage::{Quota, Usage},
+        user::UserId,
+    },
 };
+use rows::{Row, Rows, State};
 
 /// Keeps every record in memory.
 #[derive(Debug)]
 pub struct MemoryRepository {
     clock: Arc<dyn Clock>,
-    rows: Mutex<BTreeMap<FileId, Row>>,
-}
-
-#[derive(Debug)]
-struct Row {
-    state: State,
-    spec: FileSpec,
-    start: Sha256Digest,
-    blob_key: BlobKey,
-    fence: u64,
-    lease_until: Timestamp,
-}
-
-#[derive(Debug)]
-enum State {
-    Pending,
-    Active(Box<File>),
-    Doomed,
-}
-
-impl Row {
-    fn record(&self) -> Option<FileRecord> {
-        match &self.state {
-            State::Active(file) => {
-                Some(FileRecord { file: File::clone(file), blob_key: self.blob_key })
-            }
-            State::Pending | State::Doomed => None,
-        }
-    }
-
-    fn is_held_by(&self, ticket: &UploadTicket) -> bool {
-        matches!(self.state, State::Pending) && self.fence == ticket.fence
-    }
+    identity: Uuid,
+    rows: Mutex<Rows>,
 }
 
 impl MemoryRepository {
     /// No records yet; times are `clock`'s.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, rows: Mutex::default() }
+        Self { clock, identity: Uuid::new_v4(), rows: Mutex::default() }
     }
 
-    fn rows(&self) -> MutexGuard<'_, BTreeMap<FileId, Row>> {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The pending record that `ticket` still holds.
-fn held<'a>(rows: &'a mut BTreeMap<FileId, Row>, ticket: &UploadTicket) -> Result<&'a mut Row> {
-    rows.get_mut(&ticket.file_id)
-        .filter(|row| row.is_held_by(ticket))
-        .ok_or(MetadataError::UploadTakenOver)
-}
-
-fn published(row: &Row, file_id: FileId, content: Content, now: Timestamp) -> File {
-    let spec = row.spec.clone();
-    File {
-        id: file_id,
-        user_id: spec.user_id,
-        purpose: spec.purpose,
-        name: spec.name,
-        media_type: spec.media_type,
-        content,
-        create_time: now,
-        update_time: now,
-        expire_time: spec.ttl.map(|ttl| now.plus(ttl)),
-        labels: spec.labels,
-        revision: 1,
-        link_epoch: 0,
     }
 }
 
@@ -98,77 +52,73 @@ impl FileRepository for MemoryRepository {
     async fn intend(&self, intent: Intent) -> Result<Intended> {
         let start = start_digest(&intent.spec);
         let now = self.clock.now();
-        let lease_until = now.plus(intent.lease);
         let mut rows = self.rows();
-        let same_upload = rows.values_mut().find(|row| {
-            intent.spec.upload_id.is_some()
-                && row.spec.upload_id == intent.spec.upload_id
-                && row.spec.user_id == intent.spec.user_id
-                && !matches!(row.state, State::Doomed)
-        });
-        if let Some(row) = same_upload {
-            // An expired file is none: its upload_id is free again.
-            let visible = row.record().filter(|record| record.is_visible(now));
-            let expired = row.record().is_some() && visible.is_none();
-            if !expired && row.start != start {
-                return Err(MetadataError::UploadConflict);
+        if let Some(row) = rows.live_upload(&intent.spec) {
+            let current = row.record().filter(|record| !row.is_over(record, now));
+            if matches!(row.state, State::Pending) || current.is_some() {
+                if row.start != start {
+                    return Err(MetadataError::UploadConflict);
+                }
+                if let Some(record) = current {
+                    return Ok(Intended::Finished(Box::new(record)));
+                }
             }
-            if let Some(record) = visible {
-                return Ok(Intended::Finished(Box::new(record)));
-            }
-            row.state = State::Doomed;
+            row.doom();
         }
-        let row = Row {
-            state: State::Pending,
-            spec: intent.spec,
-            start,
-            blob_key: intent.blob_key,
-            fence: 1,
-            lease_until,
-        };
-        rows.insert(intent.file_id, row);
-        Ok(Intended::Begun(UploadTicket {
+        let held = rows.held(&intent.spec.user_id, now);
+        let reserved_bytes = super::record::first_reservation(&intent, held)?;
+        let ticket = UploadTicket {
             file_id: intent.file_id,
             blob_key: intent.blob_key,
             fence: 1,
-        }))
+            reserved_bytes,
+        };
+        let lease_until = now.plus(intent.lease);
+        rows.insert(ticket, intent.spec, start, lease_until);
+        Ok(Intended::Begun(ticket))
+    }
+
+    async fn reserve(&self, ticket: &UploadTicket, needed_bytes: u64, quota: Quota) -> Result<u64> {
+        let now = self.clock.now();
+        let mut rows = self.rows();
+        let row = rows.pending(ticket)?;
+        let (user_id, own) = (row.spec.user_id.clone(), row.reserved_bytes);
+        let held = rows.held(&user_id, now);
+        let granted = super::record::next_reservation(quota, held, own, needed_bytes)?;
+        rows.pending(ticket)?.reserved_bytes = granted;
+        Ok(granted)
     }
 
     async fn renew(&self, ticket: &UploadTicket, lease: Duration) -> Result<()> {
-        held(&mut self.rows(), ticket)?.lease_until = self.clock.now().plus(lease);
+        self.rows().pending(ticket)?.lease_until = self.clock.now().plus(lease);
         Ok(())
     }
 
     async fn publish(&self, ticket: &UploadTicket, content: Content) -> Result<FileRecord> {
         let now = self.clock.now();
         let mut rows = self.rows();
-        let row = held(&mut rows, ticket)?;
-        let file = published(row, ticket.file_id, content, now);
-        row.state = State::Active(Box::new(file));
+        let row = rows.pending(ticket)?;
+        row.publish(ticket.file_id, content, now);
         row.record().ok_or(MetadataError::UploadTakenOver)
     }
 
     async fn abandon(&self, ticket: &UploadTicket) -> Result<bool> {
-        match held(&mut self.rows(), ticket) {
-            Ok(row) => row.state = State::Doomed,
+        match self.rows().pending(ticket) {
+            Ok(row) => row.doom(),
             Err(_) => return Ok(false),
         }
         Ok(true)
     }
 
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
-        Ok(self.rows().get(file_id).and_then(Row::record).map(Arc::new))
+        Ok(self.rows().record(file_id).map(Arc::new))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>> {
         let now = self.clock.now();
-        let rows = self.rows();
-        let mut records: Vec<_> = rows
-            .values()
-            .filter_map(Row::record)
-            .filter(|record| record.file.user_id == query.user_id && record.is_visible(now))
-            .collect();
         let place = |position: ListPosition| (position.create_time, position.file_id);
+        let mut records = self.rows().records();
+        records.retain(|record| query.selects(record, now));
         records.sort_by_key(|record| std::cmp::Reverse(place((&record.file).into())));
         if let Some(after) = query.after {
             records.retain(|record| place((&record.file).into()) < place(after));
@@ -177,59 +127,111 @@ impl FileRepository for MemoryRepository {
         Ok(records)
     }
 
-    async fn raise_link_epoch(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
+    async fn update(&self, file_id: &FileId, update: FileUpdate) -> Result<Option<FileRecord>> {
         let now = self.clock.now();
         let mut rows = self.rows();
-        let Some(row) = rows.get_mut(file_id) else {
+        let Some(row) = rows.visible(file_id, now) else {
             return Ok(None);
         };
-        if let State::Active(file) = &mut row.state {
-            file.link_epoch += 1;
-            file.revision += 1;
-            file.update_time = now;
+        if let Some(record) = row.record() {
+            record.check_etag(update.etag.as_deref())?;
+        }
+        if let State::Live(file) = &mut row.state {
+            update.apply(file, now);
         }
         Ok(row.record())
     }
 
-    async fn retire(&self, file_id: &FileId, etag: Option<&str>) -> Result<Option<FileRecord>> {
+    async fn delete(&self, file_id: &FileId, deletion: Deletion) -> Result<Option<FileRecord>> {
+        let now = self.clock.now();
+        let for_good = deletion.grace.is_zero();
         let mut rows = self.rows();
-        let Some(row) = rows.get_mut(file_id) else {
+        let found = rows
+            .record(file_id)
+            .filter(|record| record.is_visible(now) || (for_good && record.is_recoverable(now)));
+        let (Some(record), Some(row)) = (found, rows.row(file_id)) else {
             return Ok(None);
         };
-        let record = row.record();
-        if let Some(record) = &record {
-            if etag.is_some_and(|etag| etag != record.file.etag()) {
-                return Err(MetadataError::EtagMismatch);
-            }
-            row.state = State::Doomed;
+        record.check_deletion(&deletion)?;
+        row.delete(deletion.grace, now);
+        let deleted = row.record();
+        if for_good {
+            row.doom();
         }
-        Ok(record)
+        Ok(deleted)
     }
 
-    async fn claim_orphans(&self, limit: usize) -> Result<Vec<Orphan>> {
+    async fn undelete(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
         let now = self.clock.now();
         let mut rows = self.rows();
-        let orphaned = |row: &Row| match row.state {
-            State::Active(_) => row.record().is_some_and(|record| !record.is_visible(now)),
-            State::Doomed => true,
-            State::Pending => row.lease_until < now,
-        };
-        let claimed = rows.iter_mut().filter(|(_, row)| orphaned(row)).take(limit);
-        Ok(claimed
-            .map(|(file_id, row)| {
-                row.state = State::Doomed;
-                row.fence += 1;
-                Orphan { file_id: *file_id, blob_key: row.blob_key }
-            })
-            .collect())
+        match rows.record(file_id) {
+            Some(record) if record.is_visible(now) => return Err(MetadataError::NotDeleted),
+            Some(record) if record.is_recoverable(now) => {}
+            _ => return Ok(None),
+        }
+        // The upload_id may be another upload's by now.
+        let spec = rows.row(file_id).map(|row| row.spec.clone());
+        let taken = spec.is_some_and(|spec| rows.live_upload(&spec).is_some());
+        Ok(rows.row(file_id).and_then(|row| {
+            row.undelete(now);
+            if taken {
+                row.spec.upload_id = None;
+            }
+            row.record()
+        }))
     }
 
-    async fn forget(&self, file_id: &FileId) -> Result<()> {
+    async fn attach(&self, association: Association) -> Result<()> {
+        let now = self.clock.now();
         let mut rows = self.rows();
-        if rows.get(file_id).is_some_and(|row| matches!(row.state, State::Doomed)) {
-            rows.remove(file_id);
+        let files = rows.associated(&association, now)?;
+        for (file_id, references) in &files {
+            let new = !references.contains(&association.reference);
+            if new && references.len() >= REFERENCES_OF_FILE_MAX {
+                return Err(MetadataError::ReferencesFull(*file_id));
+            }
+        }
+        for (file_id, _) in files {
+            rows.attach(&file_id, &association.reference, now);
         }
         Ok(())
+    }
+
+    async fn detach(&self, association: Association, grace: Arc<Grace>) -> Result<Detached> {
+        let now = self.clock.now();
+        let mut rows = self.rows();
+        let files = rows.associated(&association, now)?;
+        let tied = files
+            .into_iter()
+            .filter(|(_, references)| references.contains(&association.reference))
+            .map(|(file_id, _)| file_id)
+            .collect();
+        Ok(rows.detach(tied, &association.reference, &grace, now))
+    }
+
+    async fn delete_reference(
+        &self,
+        owner: Option<&UserId>,
+        reference: &Reference,
+        grace: Arc<Grace>,
+        limit: usize,
+    ) -> Result<Detached> {
+        let now = self.clock.now();
+        let mut rows = self.rows();
+        rows.untie_hidden(owner, reference, now);
+        let mut tied: Vec<_> = rows
+            .records()
+            .into_iter()
+            .filter(|record| owner.is_none_or(|owner| record.file.user_id == *owner))
+            .filter(|record| record.file.references.contains(reference))
+            .map(|record| record.file.id)
+            .collect();
+        tied.truncate(limit);
+        Ok(rows.detach(tied, reference, &grace, now))
+    }
+
+    async fn usage(&self, user_id: &UserId) -> Result<Usage> {
+        Ok(self.rows().stored(user_id, self.clock.now()))
     }
 
     async fn check(&self) -> Result<()> {

@@ -1,10 +1,10 @@
 //! Chooses a database by configuration.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::spawn_blocking;
 
-use super::{FileRepository, MetadataError, Result, sqlite::SqliteRepository};
+use super::{MetadataError, Result, Upkeep, sqlite::SqliteRepository};
 use crate::clock::Clock;
 
 /// Which database, and where.
@@ -14,16 +14,36 @@ pub enum DatabaseTarget {
     Sqlite(PathBuf),
 }
 
+impl DatabaseTarget {
+    /// How long a record read from it may serve without being read again. Processes that share an SQLite
+    /// database tell each other of changes, so that only one killed in the middle leaves anything to this.
+    pub const fn age_max(&self) -> Duration {
+        match self {
+            Self::Sqlite(_) => Duration::from_secs(60),
+        }
+    }
+}
+
+/// An open database.
+#[derive(Debug)]
+pub struct OpenedRepository {
+    /// The records.
+    pub repository: Arc<dyn Upkeep>,
+    /// The clock that its times are told by.
+    pub clock: Arc<dyn Clock>,
+}
+
 /// Opens the database and brings its schema up to date.
 pub async fn open_repository(
     target: DatabaseTarget,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn FileRepository>> {
+) -> Result<OpenedRepository> {
     match target {
         DatabaseTarget::Sqlite(path) => {
-            let opened = spawn_blocking(move || SqliteRepository::open(&path, clock)).await;
+            let own = Arc::clone(&clock);
+            let opened = spawn_blocking(move || SqliteRepository::open(&path, own)).await;
             let repository = opened.map_err(|error| MetadataError::Unavailable(error.into()))??;
-            Ok(Arc::new(repository))
+            Ok(OpenedRepository { repository: Arc::new(repository), clock })
         }
     }
 }

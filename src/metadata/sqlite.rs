@@ -1,30 +1,48 @@
 //! Records in SQLite: the embedded default. One writer commits in groups; look-ups by key run in the
 //! caller's thread.
 
+mod changes;
+mod references;
 mod rows;
 mod statements;
+mod upkeep;
+mod uploads;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, functions::FunctionFlags, params_from_iter, types};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    FileRecord, FileRepository, Intended, Intent, ListQuery, MetadataError, Orphan, Result,
-    UploadTicket, start_digest,
+    Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
+    Intent, ListQuery, MetadataError, Orphan, Result, Upkeep, UploadTicket,
+    select::{Select, Value},
+    start_digest,
 };
 use crate::{
     clock::{Clock, Timestamp},
-    file::{Content, Sha256Digest, id::FileId},
+    file::{
+        Content,
+        id::FileId,
+        name,
+        reference::Reference,
+        usage::{Quota, Usage},
+        user::UserId,
+    },
     sqlite::{Database, DatabaseError, Migration},
 };
-use rows::{UploadRow, blob_key, file_id, micros, read_record};
+use rows::read_record;
 
 /// The schema, step by step.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { name: "0001_files", sql: include_str!("../../migrations/sqlite/0001_files.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { name: "0001_files", sql: include_str!("../../migrations/sqlite/0001_files.sql") },
+    Migration {
+        name: "0002_lifecycle",
+        sql: include_str!("../../migrations/sqlite/0002_lifecycle.sql"),
+    },
+];
 
 /// Keeps the records in one SQLite database.
 #[derive(Debug)]
@@ -33,11 +51,54 @@ pub struct SqliteRepository {
     clock: Arc<dyn Clock>,
 }
 
+/// What a job comes to: an error of the database undoes it, a refusal leaves what it has done.
+type Job<T> = rusqlite::Result<Result<T>>;
+
 impl SqliteRepository {
     /// Opens or makes the database at `path`; its times, leases too, are `clock`'s.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self { database: Database::open(path, &MIGRATIONS)?, clock })
+        let database = Database::open_with(path, &MIGRATIONS, add_functions)?;
+        Ok(Self { database, clock })
     }
+
+    /// Copies the database as it is at one moment to a new file at `path`, while it is in use.
+    pub async fn copy_to(&self, path: &Path) -> Result<()> {
+        let (database, path) = (Arc::clone(&self.database), path.to_owned());
+        let copied = spawn_blocking(move || database.copy_to(&path)).await;
+        Ok(copied.map_err(|error| MetadataError::Unavailable(error.into()))??)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Job<T> + Send + 'static,
+    ) -> Result<T> {
+        self.database.write(job).await?
+    }
+
+    async fn write_freeing<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Job<T> + Clone + Send + 'static,
+    ) -> Result<T> {
+        self.database.write_freeing(job).await?
+    }
+
+    /// Runs a query that may take longer than a look-up by key.
+    async fn query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let database = Arc::clone(&self.database);
+        let found = spawn_blocking(move || database.read(query)).await;
+        Ok(found.map_err(|error| MetadataError::Unavailable(error.into()))??)
+    }
+}
+
+/// What the migrations need beside SQLite's own functions.
+fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("folded", 1, flags, |call| {
+        Ok(name::folded(&call.get::<String>(0)?))
+    })
 }
 
 impl From<DatabaseError> for MetadataError {
@@ -54,138 +115,95 @@ impl From<DatabaseError> for MetadataError {
     }
 }
 
-/// What an intent came to, before it is told in the trait's terms.
-enum Outcome {
-    Begun,
-    Finished(Box<FileRecord>),
-    Conflict,
-}
-
 #[async_trait]
 impl FileRepository for SqliteRepository {
     async fn intend(&self, intent: Intent) -> Result<Intended> {
         let now = self.clock.now();
-        let ticket = UploadTicket { file_id: intent.file_id, blob_key: intent.blob_key, fence: 1 };
         // Here and not in the job: the one writer has better things to do.
         let start = start_digest(&intent.spec);
-        let job = move |connection: &Connection| intend(connection, &intent, &start, now);
-        match self.database.write(job).await? {
-            Outcome::Begun => Ok(Intended::Begun(ticket)),
-            Outcome::Finished(record) => Ok(Intended::Finished(record)),
-            Outcome::Conflict => Err(MetadataError::UploadConflict),
-        }
+        self.write(move |connection| uploads::intend(connection, &intent, &start, now)).await
+    }
+
+    async fn reserve(&self, ticket: &UploadTicket, needed_bytes: u64, quota: Quota) -> Result<u64> {
+        let (ticket, now) = (*ticket, self.clock.now());
+        self.write(move |connection| {
+            uploads::reserve(connection, &ticket, needed_bytes, quota, now)
+        })
+        .await
     }
 
     async fn renew(&self, ticket: &UploadTicket, lease: Duration) -> Result<()> {
         let (ticket, until) = (*ticket, self.clock.now().plus(lease));
-        let job = move |connection: &Connection| {
-            connection.prepare_cached(statements::RENEW)?.execute(params![
-                ticket.file_id.to_string(),
-                ticket.fence as i64,
-                until.unix_us()
-            ])
-        };
-        match self.database.write(job).await? {
-            1 => Ok(()),
-            _ => Err(MetadataError::UploadTakenOver),
-        }
+        self.write(move |connection| uploads::renew(connection, &ticket, until)).await
     }
 
     async fn publish(&self, ticket: &UploadTicket, content: Content) -> Result<FileRecord> {
         let (ticket, now) = (*ticket, self.clock.now());
-        let job = move |connection: &Connection| {
-            connection
-                .prepare_cached(statements::publish())?
-                .query_row(
-                    params![
-                        ticket.file_id.to_string(),
-                        ticket.fence as i64,
-                        now.unix_us(),
-                        content.size_bytes as i64,
-                        content.sha256
-                    ],
-                    read_record,
-                )
-                .optional()
-        };
-        let published = self.database.write(job).await?;
-        published.ok_or(MetadataError::UploadTakenOver)
+        self.write(move |connection| uploads::publish(connection, &ticket, content, now)).await
     }
 
     async fn abandon(&self, ticket: &UploadTicket) -> Result<bool> {
         let ticket = *ticket;
-        let job = move |connection: &Connection| {
-            connection
-                .prepare_cached(statements::ABANDON)?
-                .execute(params![ticket.file_id.to_string(), ticket.fence as i64])
-        };
-        Ok(self.database.write_freeing(job).await? == 1)
+        self.write_freeing(move |connection| uploads::abandon(connection, &ticket)).await
     }
 
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
-        let find = |connection: &Connection| {
-            connection
-                .prepare_cached(statements::find())?
-                .query_row([file_id.to_string()], read_record)
-                .optional()
-        };
-        Ok(self.database.read(find)?.map(Arc::new))
+        let found = self.database.read(|connection| find(connection, file_id))?;
+        Ok(found.map(Arc::new))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>> {
-        let (database, query, now) = (Arc::clone(&self.database), query.clone(), self.clock.now());
-        let listed =
-            spawn_blocking(move || database.read(|connection| list(connection, &query, now)));
-        Ok(listed.await.map_err(|error| MetadataError::Unavailable(error.into()))??)
+        let select = Select::page(query, self.clock.now(), statements::DIALECT);
+        self.query(move |connection| list(connection, select)).await
     }
 
-    async fn raise_link_epoch(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
+    async fn update(&self, file_id: &FileId, update: FileUpdate) -> Result<Option<FileRecord>> {
         let (file_id, now) = (*file_id, self.clock.now());
-        let job = move |connection: &Connection| {
-            connection
-                .prepare_cached(statements::raise_link_epoch())?
-                .query_row(params![file_id.to_string(), now.unix_us()], read_record)
-                .optional()
-        };
-        Ok(self.database.write(job).await?)
+        self.write(move |connection| changes::update(connection, &file_id, &update, now)).await
     }
 
-    async fn retire(&self, file_id: &FileId, etag: Option<&str>) -> Result<Option<FileRecord>> {
-        let (file_id, etag) = (*file_id, etag.map(str::to_owned));
-        let job = move |connection: &Connection| retire(connection, &file_id, etag.as_deref());
-        match self.database.write_freeing(job).await? {
-            Some(Retired::Now(record)) => Ok(Some(*record)),
-            Some(Retired::Changed) => Err(MetadataError::EtagMismatch),
-            None => Ok(None),
-        }
+    async fn delete(&self, file_id: &FileId, deletion: Deletion) -> Result<Option<FileRecord>> {
+        let (file_id, now) = (*file_id, self.clock.now());
+        self.write_freeing(move |connection| changes::delete(connection, &file_id, &deletion, now))
+            .await
     }
 
-    async fn claim_orphans(&self, limit: usize) -> Result<Vec<Orphan>> {
+    async fn undelete(&self, file_id: &FileId) -> Result<Option<FileRecord>> {
+        let (file_id, now) = (*file_id, self.clock.now());
+        self.write(move |connection| changes::undelete(connection, &file_id, now)).await
+    }
+
+    async fn attach(&self, association: Association) -> Result<()> {
         let now = self.clock.now();
-        // A look first: an idle server writes nothing.
-        let waiting = self.database.read(|connection| {
-            connection.prepare_cached(statements::ANY_ORPHAN)?.exists([now.unix_us()])
-        })?;
-        if !waiting {
-            return Ok(Vec::new());
-        }
-        let job = move |connection: &Connection| {
-            let mut statement = connection.prepare_cached(statements::CLAIM_ORPHANS)?;
-            let orphans = statement.query_map(params![now.unix_us(), limit as i64], |row| {
-                Ok(Orphan { file_id: file_id(row, 0)?, blob_key: blob_key(row, 1)? })
-            })?;
-            orphans.collect()
-        };
-        Ok(self.database.write_freeing(job).await?)
+        self.write(move |connection| references::attach(connection, &association, now)).await
     }
 
-    async fn forget(&self, file_id: &FileId) -> Result<()> {
-        let file_id = *file_id;
-        let job = move |connection: &Connection| {
-            connection.prepare_cached(statements::FORGET)?.execute([file_id.to_string()])
-        };
-        self.database.write_freeing(job).await?;
-        Ok(())
+    async fn detach(&self, association: Association, grace: Arc<Grace>) -> Result<Detached> {
+        let now = self.clock.now();
+        self.write_freeing(move |connection| {
+            references::detach(connection, &association, &grace, now)
+        })
+        .await
+    }
+
+    async fn delete_reference(
+        &self,
+        owner: Option<&UserId>,
+        reference: &Reference,
+        grace: Arc<Grace>,
+        limit: usize,
+    ) -> Result<Detached> {
+        let (owner, reference, now) = (owner.cloned(), reference.clone(), self.clock.now());
+        self.write_freeing(move |connection| {
+            let gone = references::Gone { owner: owner.as_ref(), reference: &reference, limit };
+            references::delete(connection, &gone, &grace, now)
+        })
+        .await
+    }
+
+    async fn usage(&self, user_id: &UserId) -> Result<Usage> {
+        let (user_id, now) = (user_id.clone(), self.clock.now());
+        self.query(move |connection| uploads::stored(connection, &user_id, now)).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -202,99 +220,30 @@ impl FileRepository for SqliteRepository {
     }
 }
 
-fn intend(
-    connection: &Connection,
-    intent: &Intent,
-    start: &Sha256Digest,
-    now: Timestamp,
-) -> rusqlite::Result<Outcome> {
-    let spec = &intent.spec;
-    let upload_id = spec.upload_id.map(uuid::Uuid::into_bytes);
-    if let Some(upload_id) = upload_id {
-        let mut find = connection.prepare_cached(statements::find_upload())?;
-        let found = find
-            .query_row(params![spec.user_id.as_str(), upload_id], rows::read_upload)
-            .optional()?;
-        match found {
-            None => {}
-            // An expired file is none: its upload_id is free again.
-            Some(upload) if upload.record.as_ref().is_some_and(|it| !it.is_visible(now)) => {
-                let mut retire = connection.prepare_cached(statements::RETIRE)?;
-                retire.execute([upload.file_id.to_string()])?;
-            }
-            Some(upload) if upload.start != *start => return Ok(Outcome::Conflict),
-            Some(UploadRow { record: Some(record), .. }) => {
-                return Ok(Outcome::Finished(Box::new(record)));
-            }
-            Some(pending) => {
-                let mut abort = connection.prepare_cached(statements::ABORT)?;
-                abort.execute([pending.file_id.to_string()])?;
-            }
-        }
-    }
-    connection.prepare_cached(statements::INSERT)?.execute(params![
-        intent.file_id.to_string(),
-        spec.user_id.as_str(),
-        spec.purpose.as_str(),
-        spec.name.as_str(),
-        spec.media_type.as_str(),
-        rows::labels_text(&spec.labels)?,
-        intent.blob_key.as_bytes(),
-        now.unix_us(),
-        spec.ttl.map(micros),
-        upload_id,
-        start,
-        now.plus(intent.lease).unix_us(),
-    ])?;
-    Ok(Outcome::Begun)
+fn find(connection: &Connection, file_id: &FileId) -> rusqlite::Result<Option<FileRecord>> {
+    connection
+        .prepare_cached(statements::find())?
+        .query_row([file_id.to_string()], read_record)
+        .optional()
 }
 
-fn list(
-    connection: &Connection,
-    query: &ListQuery,
-    now: Timestamp,
-) -> rusqlite::Result<Vec<FileRecord>> {
-    let (user_id, limit) = (query.user_id.as_str(), query.limit as i64);
-    match &query.after {
-        None => connection
-            .prepare_cached(statements::list_first())?
-            .query_map(params![user_id, now.unix_us(), limit], read_record)?
-            .collect(),
-        Some(after) => connection
-            .prepare_cached(statements::list_after())?
-            .query_map(
-                params![
-                    user_id,
-                    now.unix_us(),
-                    limit,
-                    after.create_time.unix_us(),
-                    after.file_id.to_string()
-                ],
-                read_record,
-            )?
-            .collect(),
-    }
-}
-
-enum Retired {
-    Now(Box<FileRecord>),
-    Changed,
-}
-
-fn retire(
+/// The file, if it is visible.
+fn find_visible(
     connection: &Connection,
     file_id: &FileId,
-    etag: Option<&str>,
-) -> rusqlite::Result<Option<Retired>> {
-    let id = file_id.to_string();
-    let found =
-        connection.prepare_cached(statements::find())?.query_row([&id], read_record).optional()?;
-    let Some(record) = found else {
-        return Ok(None);
-    };
-    if etag.is_some_and(|etag| etag != record.file.etag()) {
-        return Ok(Some(Retired::Changed));
-    }
-    connection.prepare_cached(statements::RETIRE)?.execute([&id])?;
-    Ok(Some(Retired::Now(Box::new(record))))
+    now: Timestamp,
+) -> rusqlite::Result<Option<FileRecord>> {
+    Ok(find(connection, file_id)?.filter(|record| record.is_visible(now)))
+}
+
+fn list(connection: &Connection, select: Select) -> rusqlite::Result<Vec<FileRecord>> {
+    let values = select.values.into_iter().map(|value| match value {
+        Value::Text(text) => types::Value::Text(text),
+        Value::Number(number) => types::Value::Integer(number),
+        Value::Bytes(bytes) => types::Value::Blob(bytes),
+    });
+    connection
+        .prepare_cached(&select.sql)?
+        .query_map(params_from_iter(values), read_record)?
+        .collect()
 }

@@ -20,6 +20,16 @@ pub fn start_digest(spec: &FileSpec) -> Sha256Digest {
         field(key.as_bytes());
         field(value.as_bytes());
     }
+    if !spec.references.is_empty() || spec.delete_when_unreferenced {
+        // No length of a field: nothing before it can be read as going on here.
+        digest.update(u64::MAX.to_be_bytes());
+        digest.update([u8::from(spec.delete_when_unreferenced)]);
+        for reference in &spec.references {
+            digest.update(reference.kind().number().to_be_bytes());
+            digest.update((reference.id().len() as u64).to_be_bytes());
+            digest.update(reference.id());
+        }
+    }
     digest.finalize().into()
 }
 

@@ -13,6 +13,29 @@ use tokio::task::spawn_blocking;
 use super::Role;
 use crate::signing::keys::{KEY_BYTES_MIN, KeyRing};
 
+/// What lies where in a data directory.
+#[derive(Clone, Debug)]
+pub(super) struct Layout(pub(super) PathBuf);
+
+impl Layout {
+    pub(super) fn database(&self) -> PathBuf {
+        self.0.join("metadata.db")
+    }
+
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.0.join("blobs")
+    }
+
+    /// What processes tell each other of changed records by.
+    pub(super) fn changes(&self) -> PathBuf {
+        self.0.join("changes")
+    }
+
+    pub(super) fn signing_key(&self) -> PathBuf {
+        self.0.join("signing.key")
+    }
+}
+
 /// An open data directory. Its locks keep other servers out for as long as it lives.
 #[derive(Debug)]
 pub(super) struct DataDir {
@@ -39,18 +62,14 @@ impl DataDir {
         Ok(Self { path, _locks: locks })
     }
 
-    pub(super) fn database(&self) -> PathBuf {
-        self.path.join("metadata.db")
-    }
-
-    pub(super) fn blobs(&self) -> PathBuf {
-        self.path.join("blobs")
+    pub(super) fn layout(&self) -> Layout {
+        Layout(self.path.clone())
     }
 
     /// The directory's own signing key, made at the first start: 32 random bytes in hex, readable by their
     /// owner alone.
     pub(super) async fn signing_key(&self) -> anyhow::Result<KeyRing> {
-        let path = self.path.join("signing.key");
+        let path = self.layout().signing_key();
         spawn_blocking(move || {
             let key = read_or_make_key(&path)
                 .with_context(|| format!("cannot use the signing key {}", path.display()))?;

@@ -16,10 +16,10 @@ use crate::{
         grpc::{GrpcApi, server as grpc},
         http::{Sidecar, serve as http},
     },
-    config::Config,
+    config::{Config, SweepConfig},
     error::chain,
     service::FileService,
-    sweep::Sweeper,
+    sweep::{ScrubPace, Scrubber, StraySweeper, Sweeper},
 };
 
 /// How often the stores are looked at on behalf of gRPC's health checks.
@@ -38,7 +38,7 @@ pub(super) async fn run(
     let (service, health) = (Arc::clone(&parts.service), HealthReporter::new());
     let stop = CancellationToken::new();
     if parts.grpc.is_some() {
-        sweep(&parts.stores, config.sweep_interval, &stop);
+        sweep(&parts.stores, config.sweep, &stop);
     }
     let watching = tokio::spawn(watch_health(Arc::clone(&service), health.clone()));
     let stores = parts.stores;
@@ -107,9 +107,21 @@ async fn watch_health(service: Arc<FileService>, health: HealthReporter) {
     }
 }
 
-/// Sweeps until `stop`; a pass that is cut is taken up by the next start.
-fn sweep(stores: &Stores, interval: Duration, stop: &CancellationToken) {
-    let sweeper = Sweeper::new(Arc::clone(&stores.repository), Arc::clone(&stores.storage));
-    let stop = stop.clone();
-    tokio::spawn(async move { sweeper.run(interval, stop).await });
+/// Sweeps and scrubs until `stop`; a pass that is cut is taken up by the next start.
+fn sweep(stores: &Stores, config: SweepConfig, stop: &CancellationToken) {
+    let (repository, storage) = (Arc::clone(&stores.repository), stores.storage());
+    let sweeper = Sweeper::new(Arc::clone(&repository), Arc::clone(&storage));
+    let stopped = stop.clone();
+    tokio::spawn(async move { sweeper.run(config.interval, stopped).await });
+    let strays = StraySweeper::new(Arc::clone(&repository), Arc::clone(&storage));
+    tokio::spawn(strays.run(config.blobs_interval, stop.clone()));
+    if config.scrub_bytes_per_s_max > 0 {
+        let pace = ScrubPace {
+            period: config.scrub_period,
+            bytes_per_s_max: config.scrub_bytes_per_s_max,
+        };
+        let scrubber = Scrubber::new(repository, storage, Arc::clone(&stores.clock), pace);
+        let stopped = stop.clone();
+        tokio::spawn(async move { scrubber.run(stopped).await });
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FileService, Result};
+use super::{FileService, Result, ServiceError};
 use crate::{
     error::FieldError,
     file::{id::FileId, user::UserId},
@@ -56,6 +56,7 @@ impl FileService {
 
     /// Opens a range of a file's content; the range must lie within it.
     pub async fn open_content(&self, record: &FileRecord, range: ByteRange) -> Result<Blob> {
+        refuse_damaged(record)?;
         match self.storage.open(&record.blob_key, range).await {
             Err(error @ StorageError::Missing(_)) => {
                 // Deleted since it was found, or our loss.
@@ -64,6 +65,14 @@ impl FileService {
             }
             opened => Ok(opened?),
         }
+    }
+}
+
+/// Content that was found damaged is not given out.
+pub(super) fn refuse_damaged(record: &FileRecord) -> Result<()> {
+    match record.quarantined {
+        true => Err(ServiceError::Quarantined(record.file.id)),
+        false => Ok(()),
     }
 }
 

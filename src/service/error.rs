@@ -2,6 +2,7 @@
 
 use crate::{
     error::{ErrorCode, FieldError},
+    file::id::FileId,
     metadata::MetadataError,
     signing::LinkError,
     storage::StorageError,
@@ -32,6 +33,9 @@ pub enum ServiceError {
     /// Missing, deleted, expired, or another user's file: they look alike.
     #[error("no such file")]
     FileNotFound,
+    /// The content was found damaged and is not given out.
+    #[error("the content of {0} was found damaged")]
+    Quarantined(FileId),
     /// The stream ended without finish.
     #[error("the upload ended without finish; nothing of it is kept")]
     UploadIncomplete,
@@ -74,6 +78,7 @@ impl ServiceError {
             Self::Metadata(error) => error.code(),
             Self::Link(error) => error.code(),
             Self::FileNotFound => ErrorCode::FileNotFound,
+            Self::Quarantined(_) => ErrorCode::ContentDamaged,
             Self::UploadIncomplete => ErrorCode::UploadIncomplete,
             Self::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
             Self::UploadStalled { .. } => ErrorCode::UploadStalled,
@@ -96,6 +101,9 @@ impl ServiceError {
             Self::Upload(error @ UploadError::ChecksumMismatch { .. }) => {
                 Some(("sha256", problem_of(error, "sha256")))
             }
+            Self::Metadata(error @ MetadataError::ReferencesFull(_)) => {
+                Some(("file_ids", problem_of(error, "file_ids")))
+            }
             _ => None,
         }
     }
@@ -111,7 +119,7 @@ impl ServiceError {
 }
 
 /// What an error says beside the name of its field.
-fn problem_of(error: &UploadError, field: &str) -> String {
+fn problem_of(error: &impl std::fmt::Display, field: &str) -> String {
     let text = error.to_string();
     let rest = text.strip_prefix(field).and_then(|rest| rest.strip_prefix(": "));
     rest.unwrap_or(&text).to_owned()

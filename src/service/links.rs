@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{FileService, Result, ServiceError};
+use super::{FileService, Result, ServiceError, download::refuse_damaged};
 use crate::{
     clock::Timestamp,
     error::FieldError,
     file::{id::FileId, name::FileName, user::UserId},
-    metadata::FileRecord,
+    metadata::{FileRecord, FileUpdate},
     signing::{
         self, TTL_MAX,
         link::{Disposition, Grant, SignedQuery},
@@ -54,6 +54,7 @@ impl FileService {
             return Err(FieldError::new("ttl", "must be from 1 s to 7 days").into());
         }
         let record = self.get(&spec.file_id, spec.owner.as_ref()).await?;
+        refuse_damaged(&record)?;
         let grant = Grant {
             file_id: spec.file_id,
             expires_unix_s: signing::expiry(self.clock.now(), ttl),
@@ -77,7 +78,7 @@ impl FileService {
         owner: Option<&UserId>,
     ) -> Result<FileRecord> {
         self.get(file_id, owner).await?;
-        let revoked = self.repository.raise_link_epoch(file_id).await?;
+        let revoked = self.repository.update(file_id, FileUpdate::ending_links()).await?;
         revoked.ok_or(ServiceError::FileNotFound)
     }
 

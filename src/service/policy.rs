@@ -1,13 +1,16 @@
 //! What a deployment accepts, and how much of it at once.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use crate::metadata::Grace;
 use crate::{
     error::FieldError,
     file::{
         media_type::{FileTypes, MediaType},
         name::FileName,
         purpose::{Purpose, PurposePolicy, Purposes},
+        usage::Quota,
+        user::UserId,
     },
 };
 
@@ -25,8 +28,28 @@ pub struct Policy {
     pub file_bytes_max: u64,
     /// Life of a link whose request names none.
     pub link_ttl_default: Duration,
+    /// How long deleted files can be undeleted.
+    pub grace: Arc<Grace>,
+    /// How much users may store.
+    pub quotas: Quotas,
     /// How many uploads, and how much of them, at once.
     pub uploads: UploadLimits,
+}
+
+/// How much users may store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// For users without a quota of their own.
+    pub default: Quota,
+    /// By user.
+    pub by_user: BTreeMap<String, Quota>,
+}
+
+impl Quotas {
+    /// How much this user may store.
+    pub fn of(&self, user_id: &UserId) -> Quota {
+        self.by_user.get(user_id.as_str()).copied().unwrap_or(self.default)
+    }
 }
 
 /// How many uploads, and how much of them, at once.
@@ -66,7 +89,7 @@ impl Policy {
             );
             return Err(FieldError::unsupported("filename", problem));
         }
-        Ok(Admitted { purpose, media_type })
+        Ok(Admitted { purpose, media_type, default_ttl: policy.default_ttl })
     }
 
     /// Most bytes in a file of this purpose.
@@ -84,6 +107,8 @@ pub struct Admitted {
     pub purpose: Purpose,
     /// Its type.
     pub media_type: MediaType,
+    /// Life of a file whose upload names none; `None`: for ever.
+    pub default_ttl: Option<Duration>,
 }
 
 fn accepts(policy: &PurposePolicy, media_type: &MediaType) -> bool {

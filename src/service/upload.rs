@@ -13,8 +13,8 @@ use crate::{
     blob::BlobKey,
     clock::Timestamp,
     error::ErrorCode,
-    file::{Content, FileSpec, id::FileId},
-    metadata::{FileRecord, Intended, Intent, Orphan, UploadTicket},
+    file::{Content, FileSpec, id::FileId, usage::Quota},
+    metadata::{Deletion, FileRecord, Intended, Intent, Orphan, UploadTicket},
     storage::BlobWriter,
     upload::{Upload, UploadError},
 };
@@ -92,32 +92,48 @@ impl FileService {
         let intent = Intent {
             file_id: FileId::random()?,
             blob_key: BlobKey::random()?,
-            spec,
             lease: self.policy.uploads.lease(),
+            quota: self.policy.quotas.of(&spec.user_id),
+            spec,
         };
+        let (quota, tied) = (intent.quota, !intent.spec.references.is_empty());
         let ticket = match self.repository.intend(intent).await? {
             Intended::Begun(ticket) => ticket,
             Intended::Finished(record) => {
                 return Ok(Uploaded { record: *record, replayed: true });
             }
         };
-        let received = self.receive(&ticket, upload, parts).await;
+        let received = self.receive(&ticket, quota, upload, parts).await;
         if let Err(error) = &received {
             self.clean_up(&ticket, error).await;
         }
-        Ok(Uploaded { record: received?, replayed: false })
+        let record = self.after_references(received?, tied).await?;
+        Ok(Uploaded { record, replayed: false })
+    }
+
+    /// A file that was to live for references alone, all of which went while it was uploaded, goes with them.
+    async fn after_references(&self, record: FileRecord, tied: bool) -> Result<FileRecord> {
+        let file = &record.file;
+        if !tied || !file.delete_when_unreferenced || !file.references.is_empty() {
+            return Ok(record);
+        }
+        let grace = self.policy.grace.of(&file.purpose);
+        let deletion = Deletion { grace, ..Deletion::default() };
+        let deleted = self.repository.delete(&file.id, deletion).await?;
+        Ok(deleted.unwrap_or(record))
     }
 
     /// What follows the intent, in the order that a crash may cut anywhere.
     async fn receive(
         &self,
         ticket: &UploadTicket,
+        quota: Quota,
         upload: Upload,
         parts: UploadParts,
     ) -> Result<FileRecord> {
         let mut writer = self.storage.create(&ticket.blob_key).await?;
         let written = tokio::select! {
-            written = self.write(ticket, upload, parts, writer.as_mut()) => written,
+            written = self.write((ticket, quota), upload, parts, writer.as_mut()) => written,
             () = self.cut.cancelled() => Err(ServiceError::ShuttingDown),
         };
         let content = match written {
@@ -138,7 +154,7 @@ impl FileService {
 
     async fn write(
         &self,
-        ticket: &UploadTicket,
+        (ticket, quota): (&UploadTicket, Quota),
         mut upload: Upload,
         parts: UploadParts,
         writer: &mut dyn BlobWriter,
@@ -146,6 +162,7 @@ impl FileService {
         let budget = Arc::clone(&self.upload_bytes);
         let mut pieces = Pieces::new(parts, budget, self.policy.uploads.idle_max);
         let mut renew_at = self.renewal_time();
+        let mut reserved_bytes = ticket.reserved_bytes;
         loop {
             let piece = pieces.next().await?;
             if self.clock.now() >= renew_at {
@@ -158,6 +175,10 @@ impl FileService {
             };
             let accepted;
             (upload, accepted) = accept(upload, chunks).await?;
+            if upload.size_bytes() > reserved_bytes {
+                let needed = upload.size_bytes();
+                reserved_bytes = self.repository.reserve(ticket, needed, quota).await?;
+            }
             writer.write(accepted).await?;
         }
     }

@@ -5,6 +5,7 @@
 //! ROOT/00 … ROOT/ff     committed blobs, by the first byte of their key
 //! ROOT/staging          blobs being written
 //! ROOT/small.db         blobs of at most 32 KiB
+//! ROOT/owner            the id of the database that the blobs belong to
 //! ```
 
 mod disk;
@@ -19,9 +20,10 @@ use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
-use crate::blob::BlobKey;
+use crate::{blob::BlobKey, clock::Clock};
 use disk::Disk;
 use small::{SMALL_BYTES_MAX, SmallBlobs};
 use staged::StagedFile;
@@ -37,6 +39,7 @@ pub struct LocalStorage {
     /// Blobs never change, so what is cached of one is right until it is deleted.
     small_cache: Cache<BlobKey, Bytes, ByBytes>,
     open_files: Option<Cache<BlobKey, OpenFile>>,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,8 +68,9 @@ pub struct ReadCache {
 }
 
 impl LocalStorage {
-    /// Opens the directory `root`, making it and its shards first where they are not there.
-    pub fn open(root: &Path, cache: ReadCache) -> Result<Self> {
+    /// Opens the directory `root`, making it and its shards first where they are not there. The ages of blobs
+    /// are told by `clock`.
+    pub fn open(root: &Path, cache: ReadCache, clock: Arc<dyn Clock>) -> Result<Self> {
         let disk = Disk::prepare(root).map_err(failure("prepare the blob directory"))?;
         Ok(Self {
             disk: Arc::new(disk),
@@ -77,6 +81,7 @@ impl LocalStorage {
                 ByBytes,
             ),
             open_files: (cache.open_files_max > 0).then(|| Cache::new(cache.open_files_max)),
+            clock,
         })
     }
 
@@ -128,6 +133,7 @@ impl Storage for LocalStorage {
             disk: Arc::clone(&self.disk),
             small: self.small.clone(),
             key: *key,
+            clock: Arc::clone(&self.clock),
             state: WriterState::Small(Vec::new()),
         }))
     }
@@ -142,6 +148,14 @@ impl Storage for LocalStorage {
         }
     }
 
+    async fn size(&self, key: &BlobKey) -> Result<u64> {
+        if let Some(size) = self.small.size(key)? {
+            return Ok(size);
+        }
+        let size = self.disk.size(key).map_err(failure("look at a blob"))?;
+        size.ok_or(StorageError::Missing(*key))
+    }
+
     async fn delete(&self, key: &BlobKey) -> Result<()> {
         self.small.delete(key).await?;
         let (disk, key) = (Arc::clone(&self.disk), *key);
@@ -154,13 +168,24 @@ impl Storage for LocalStorage {
     }
 
     async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
-        let mut page = self.small.list(after, LIST_PAGE)?;
+        let now = self.clock.now();
+        let mut page = self.small.list(after, LIST_PAGE, now)?;
         let (disk, after) = (Arc::clone(&self.disk), after.copied());
-        let files = blocking("list blobs", move || disk.list(after, LIST_PAGE)).await?;
+        let files = blocking("list blobs", move || disk.list(after, LIST_PAGE, now)).await?;
         page.extend(files);
         page.sort_unstable_by_key(|entry| entry.key);
         page.truncate(LIST_PAGE);
         Ok(page)
+    }
+
+    async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+        let (disk, after, now) = (Arc::clone(&self.disk), after.copied(), self.clock.now());
+        blocking("list unfinished blobs", move || disk.list_staging(after, LIST_PAGE, now)).await
+    }
+
+    async fn mark(&self, owner: Uuid) -> Result<Uuid> {
+        let disk = Arc::clone(&self.disk);
+        blocking("read or write the owner's mark", move || disk.mark(owner)).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -204,6 +229,7 @@ struct LocalWriter {
     disk: Arc<Disk>,
     small: SmallBlobs,
     key: BlobKey,
+    clock: Arc<dyn Clock>,
     state: WriterState,
 }
 
@@ -233,7 +259,9 @@ impl BlobWriter for LocalWriter {
 
     async fn commit(self: Box<Self>) -> Result<()> {
         match self.state {
-            WriterState::Small(content) => self.small.insert(self.key, content).await,
+            WriterState::Small(content) => {
+                self.small.insert(self.key, content, self.clock.now()).await
+            }
             WriterState::Staged(staged) => staged.publish().await,
         }
     }

@@ -8,19 +8,38 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
 
 use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
-use crate::blob::BlobKey;
+use crate::{
+    blob::BlobKey,
+    clock::{Clock, Timestamp},
+};
 
-type Blobs = Arc<Mutex<BTreeMap<BlobKey, Bytes>>>;
+type Blobs = Arc<Mutex<BTreeMap<BlobKey, Stored>>>;
 
 /// Keeps every blob in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStorage {
     blobs: Blobs,
+    mark: Mutex<Option<Uuid>>,
+    clock: Arc<dyn Clock>,
 }
 
-fn lock(blobs: &Blobs) -> MutexGuard<'_, BTreeMap<BlobKey, Bytes>> {
+#[derive(Clone, Debug)]
+struct Stored {
+    content: Bytes,
+    at: Timestamp,
+}
+
+impl MemoryStorage {
+    /// No blobs yet; ages are told by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { blobs: Blobs::default(), mark: Mutex::default(), clock }
+    }
+}
+
+fn lock(blobs: &Blobs) -> MutexGuard<'_, BTreeMap<BlobKey, Stored>> {
     blobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -31,13 +50,20 @@ impl Storage for MemoryStorage {
             blobs: Arc::clone(&self.blobs),
             key: *key,
             content: BytesMut::new(),
+            clock: Arc::clone(&self.clock),
         }))
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
         let blobs = lock(&self.blobs);
-        let content = blobs.get(key).ok_or(StorageError::Missing(*key))?;
-        Blob::of_memory(content, key, range)
+        let stored = blobs.get(key).ok_or(StorageError::Missing(*key))?;
+        Blob::of_memory(&stored.content, key, range)
+    }
+
+    async fn size(&self, key: &BlobKey) -> Result<u64> {
+        let blobs = lock(&self.blobs);
+        let stored = blobs.get(key).ok_or(StorageError::Missing(*key))?;
+        Ok(stored.content.len() as u64)
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {
@@ -47,13 +73,25 @@ impl Storage for MemoryStorage {
 
     async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let entry = |(key, content): (&BlobKey, &Bytes)| BlobEntry {
+        let now = self.clock.now();
+        let entry = |(key, stored): (&BlobKey, &Stored)| BlobEntry {
             key: *key,
-            size_bytes: content.len() as u64,
+            size_bytes: stored.content.len() as u64,
+            age: now.since(stored.at),
         };
         let blobs = lock(&self.blobs);
         let page = blobs.range((from, Bound::Unbounded)).take(LIST_PAGE);
         Ok(page.map(entry).collect())
+    }
+
+    async fn list_unfinished(&self, _: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+        // What a writer holds goes with it.
+        Ok(Vec::new())
+    }
+
+    async fn mark(&self, owner: Uuid) -> Result<Uuid> {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(*mark.get_or_insert(owner))
     }
 
     async fn check(&self) -> Result<()> {
@@ -65,6 +103,7 @@ struct MemoryWriter {
     blobs: Blobs,
     key: BlobKey,
     content: BytesMut,
+    clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
@@ -81,7 +120,8 @@ impl BlobWriter for MemoryWriter {
         if blobs.contains_key(&self.key) {
             return Err(StorageError::Exists(self.key));
         }
-        blobs.insert(self.key, self.content.freeze());
+        let stored = Stored { content: self.content.freeze(), at: self.clock.now() };
+        blobs.insert(self.key, stored);
         Ok(())
     }
 

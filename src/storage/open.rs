@@ -8,6 +8,7 @@ use super::{
     Result, Storage, StorageError,
     local::{LocalStorage, ReadCache},
 };
+use crate::clock::Clock;
 
 /// Which backend, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +23,13 @@ pub enum StorageTarget {
 }
 
 /// Opens the backend; what is missing of it is made.
-pub async fn open_storage(target: StorageTarget) -> Result<Arc<dyn Storage>> {
+pub async fn open_storage(
+    target: StorageTarget,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Storage>> {
     match target {
         StorageTarget::Local { root, cache } => {
-            let opened = spawn_blocking(move || LocalStorage::open(&root, cache)).await;
+            let opened = spawn_blocking(move || LocalStorage::open(&root, cache, clock)).await;
             let storage = opened.map_err(|source| StorageError::Unavailable {
                 action: "open the storage",
                 source: source.into(),

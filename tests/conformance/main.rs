@@ -9,7 +9,7 @@ macro_rules! promises {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $promise() -> super::Result {
-                    super::$promise(super::$backend()?).await
+                    super::$promise(super::$backend().await?).await
                 }
             )+
         }

@@ -1,10 +1,11 @@
 //! The promises of a storage backend.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use files::{
     blob::BlobKey,
+    clock::{Clock, ManualClock, SystemClock},
     storage::{
         BlobEntry, ByteRange, LIST_PAGE, Storage, StorageError,
         local::{LocalStorage, ReadCache},
@@ -13,6 +14,7 @@ use files::{
 };
 use futures_util::TryStreamExt;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 type Result<T = ()> = anyhow::Result<T>;
 
@@ -23,25 +25,30 @@ struct Backend {
     storage: Arc<dyn Storage>,
     /// Counts whatever an unfinished writer left behind.
     leftovers: Box<dyn Fn() -> usize + Send + Sync>,
+    clock: Arc<ManualClock>,
     _directory: Option<TempDir>,
 }
 
-fn memory() -> Result<Backend> {
+async fn memory() -> Result<Backend> {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
     Ok(Backend {
-        storage: Arc::new(MemoryStorage::default()),
+        storage: Arc::new(MemoryStorage::new(Arc::clone(&clock) as Arc<dyn Clock>)),
         leftovers: Box::new(|| 0),
+        clock,
         _directory: None,
     })
 }
 
-fn local() -> Result<Backend> {
+async fn local() -> Result<Backend> {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
     let directory = tempfile::tempdir()?;
     let root = directory.path().join("blobs");
-    let storage = LocalStorage::open(&root, CACHE)?;
+    let storage = LocalStorage::open(&root, CACHE, Arc::clone(&clock) as Arc<dyn Clock>)?;
     let staging = root.join("staging");
     Ok(Backend {
         storage: Arc::new(storage),
         leftovers: Box::new(move || staging.read_dir().map_or(0, Iterator::count)),
+        clock,
         _directory: Some(directory),
     })
 }
@@ -60,6 +67,9 @@ macro_rules! conforms {
             writers_of_different_keys_do_not_meet,
             many_tiny_chunks_are_one_blob,
             listing_has_no_gaps,
+            listings_tell_sizes_and_ages,
+            the_first_mark_stays,
+            a_size_is_told_without_reading,
             an_open_reader_outlives_a_delete,
         }
     };
@@ -91,14 +101,14 @@ async fn read(backend: &Backend, key: &BlobKey, range: ByteRange) -> Result<Vec<
     Ok(pieces.concat())
 }
 
-async fn list_all(backend: &Backend) -> Result<Vec<BlobEntry>> {
+async fn list_all(backend: &Backend) -> Result<Vec<(BlobKey, u64)>> {
     let mut all: Vec<BlobEntry> = Vec::new();
     loop {
         let after = all.last().map(|entry| entry.key);
         let page = backend.storage.list(after.as_ref()).await?;
         assert!(page.len() <= LIST_PAGE);
         if page.is_empty() {
-            return Ok(all);
+            return Ok(all.iter().map(|entry| (entry.key, entry.size_bytes)).collect());
         }
         all.extend(page);
     }
@@ -188,7 +198,7 @@ async fn an_empty_blob_is_a_blob(backend: Backend) -> Result {
     let key = BlobKey::random()?;
     backend.storage.create(&key).await?.commit().await?;
     assert_eq!(read(&backend, &key, ByteRange::whole(0)).await?, b"");
-    assert_eq!(list_all(&backend).await?, [BlobEntry { key, size_bytes: 0 }]);
+    assert_eq!(list_all(&backend).await?, [(key, 0)]);
     Ok(())
 }
 
@@ -242,9 +252,9 @@ async fn listing_has_no_gaps(backend: Backend) -> Result {
         // Every tenth is large enough to be kept in another way.
         let size = if n % 10 == 0 { 40_000 } else { n % 100 };
         write(&backend, &key, &content(size)).await?;
-        expected.push(BlobEntry { key, size_bytes: size as u64 });
+        expected.push((key, size as u64));
     }
-    expected.sort_by_key(|entry| entry.key);
+    expected.sort_unstable();
     assert_eq!(list_all(&backend).await?, expected);
     Ok(())
 }
@@ -258,5 +268,50 @@ async fn an_open_reader_outlives_a_delete(backend: Backend) -> Result {
         let pieces: Vec<Bytes> = opened.into_stream(1000).try_collect().await?;
         assert_eq!(pieces.concat(), content(size));
     }
+    Ok(())
+}
+
+async fn listings_tell_sizes_and_ages(backend: Backend) -> Result {
+    let day = Duration::from_secs(24 * 3600);
+    for size in [100, 100_000] {
+        write(&backend, &BlobKey::random()?, &content(size)).await?;
+    }
+    let mut unfinished = backend.storage.create(&BlobKey::random()?).await?;
+    unfinished.write(vec![content(100_000)]).await?;
+    backend.clock.advance(day);
+    let mut listed = backend.storage.list(None).await?;
+    listed.sort_by_key(|entry| entry.size_bytes);
+    let sizes: Vec<u64> = listed.iter().map(|entry| entry.size_bytes).collect();
+    assert_eq!(sizes, [100, 100_000]);
+    // The backend's own clock may be a little ahead of the one that stands still.
+    let is_a_day = |age: Duration| age <= day && age + Duration::from_secs(600) > day;
+    assert!(listed.iter().all(|entry| is_a_day(entry.age)), "{listed:?}");
+    let left = backend.storage.list_unfinished(None).await?;
+    assert_eq!(left.len(), (backend.leftovers)());
+    assert!(left.iter().all(|entry| is_a_day(entry.age)), "{left:?}");
+    if let Some(last) = left.last() {
+        assert_eq!(backend.storage.list_unfinished(Some(&last.key)).await?, []);
+    }
+    unfinished.abort().await?;
+    Ok(())
+}
+
+async fn the_first_mark_stays(backend: Backend) -> Result {
+    let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+    assert_eq!(backend.storage.mark(first).await?, first);
+    assert_eq!(backend.storage.mark(second).await?, first);
+    assert_eq!(backend.storage.list(None).await?, []);
+    assert_eq!(backend.storage.list_unfinished(None).await?, []);
+    Ok(())
+}
+
+async fn a_size_is_told_without_reading(backend: Backend) -> Result {
+    let key = BlobKey::random()?;
+    for size in [0, 100, 100_000] {
+        let key = BlobKey::random()?;
+        write(&backend, &key, &content(size)).await?;
+        assert_eq!(backend.storage.size(&key).await?, size as u64);
+    }
+    assert!(matches!(backend.storage.size(&key).await, Err(StorageError::Missing(_))));
     Ok(())
 }

@@ -11,7 +11,7 @@ use files::{
         FileSpec, labels::Labels, media_type::MediaType, name::FileName, purpose::Purpose,
         purpose::Purposes, user::UserId,
     },
-    metadata::{FileRecord, FileRepository, memory::MemoryRepository, sqlite::SqliteRepository},
+    metadata::{FileRecord, Upkeep, memory::MemoryRepository, sqlite::SqliteRepository},
     service::{
         Dependencies, FileService, ServiceError,
         metadata::Deletion,
@@ -44,7 +44,7 @@ const EFFECTS_MAX: usize = 12;
 /// A service whose stores fail by plan, and the stores behind it.
 struct Rig {
     service: Arc<FileService>,
-    repository: Arc<dyn FileRepository>,
+    repository: Arc<dyn Upkeep>,
     storage: Arc<dyn Storage>,
     clock: Arc<ManualClock>,
     plan: Arc<Plan>,
@@ -56,17 +56,21 @@ impl Rig {
         let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(1_711_657_200)));
         let times: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let directory = on_disk.then(tempfile::tempdir).transpose()?;
-        let (repository, storage): (Arc<dyn FileRepository>, Arc<dyn Storage>) = match &directory {
+        let (repository, storage): (Arc<dyn Upkeep>, Arc<dyn Storage>) = match &directory {
             None => (
                 Arc::new(MemoryRepository::new(Arc::clone(&times))),
-                Arc::new(MemoryStorage::default()),
+                Arc::new(MemoryStorage::new(Arc::clone(&times))),
             ),
             Some(directory) => (
                 Arc::new(SqliteRepository::open(
                     &directory.path().join("m.db"),
                     Arc::clone(&times),
                 )?),
-                Arc::new(LocalStorage::open(&directory.path().join("blobs"), CACHE)?),
+                Arc::new(LocalStorage::open(
+                    &directory.path().join("blobs"),
+                    CACHE,
+                    Arc::clone(&times),
+                )?),
             ),
         };
         let keys = KeyRing::new(["0123456789abcdef0123456789abcdef"])?;
@@ -100,8 +104,14 @@ impl Rig {
         &self,
         record: &FileRecord,
     ) -> std::result::Result<Option<FileRecord>, ServiceError> {
-        let deletion =
-            Deletion { file_id: record.file.id, owner: None, etag: None, allow_missing: false };
+        let deletion = Deletion {
+            file_id: record.file.id,
+            owner: None,
+            etag: None,
+            allow_missing: false,
+            force: false,
+            purge: true,
+        };
         self.service.delete(deletion).await
     }
 
@@ -137,6 +147,8 @@ fn policy() -> Policy {
         purposes: Purposes::default(),
         file_bytes_max: 1 << 30,
         link_ttl_default: Duration::from_secs(600),
+        grace: Arc::default(),
+        quotas: Default::default(),
         uploads: UploadLimits {
             concurrent_max: 10,
             buffer_bytes_max: 1 << 24,
@@ -154,6 +166,8 @@ fn spec() -> FileSpec {
         size_bytes: None,
         ttl: None,
         labels: Labels::default(),
+        references: Default::default(),
+        delete_when_unreferenced: false,
         upload_id: Some(Uuid::new_v4()),
     }
 }
@@ -229,7 +243,7 @@ async fn a_refused_upload_cleans_up_or_the_sweeper_does() -> Result {
         rig.plan.repair();
         rig.sweep().await?;
         rig.assert_holds(&[]).await?;
-        assert!(rig.repository.claim_orphans(10).await?.is_empty());
+        assert!(rig.repository.list_orphans(10).await?.is_empty());
         Ok(())
     })
     .await?;
@@ -254,7 +268,7 @@ async fn a_delete_that_fails_anywhere_is_whole_or_not_at_all() -> Result {
             return rig.assert_holds(&[(&uploaded.record, content)]).await;
         }
         rig.assert_holds(&[]).await?;
-        assert!(rig.repository.claim_orphans(10).await?.is_empty());
+        assert!(rig.repository.list_orphans(10).await?.is_empty());
         Ok(())
     })
     .await?;

@@ -12,13 +12,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use files::{
     blob::BlobKey,
-    file::{Content, id::FileId},
+    clock::Timestamp,
+    file::{
+        Content,
+        id::FileId,
+        reference::Reference,
+        usage::{Quota, Usage},
+        user::UserId,
+    },
     metadata::{
-        FileRecord, FileRepository, Intended, Intent, ListQuery, MetadataError, Orphan,
-        UploadTicket,
+        Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
+        Intent, ListQuery, MetadataError, Orphan, Upkeep, UploadTicket,
     },
     storage::{Blob, BlobEntry, BlobWriter, ByteRange, Storage, StorageError},
 };
+use uuid::Uuid;
 
 /// When the chosen effect fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +109,21 @@ impl Storage for FailingStorage {
         self.inner.open(key, range).await
     }
 
+    async fn size(&self, key: &BlobKey) -> Result<u64, StorageError> {
+        self.inner.size(key).await
+    }
+
+    async fn list_unfinished(
+        &self,
+        after: Option<&BlobKey>,
+    ) -> Result<Vec<BlobEntry>, StorageError> {
+        self.inner.list_unfinished(after).await
+    }
+
+    async fn mark(&self, owner: Uuid) -> Result<Uuid, StorageError> {
+        self.inner.mark(owner).await
+    }
+
     async fn delete(&self, key: &BlobKey) -> Result<(), StorageError> {
         self.plan.run("delete", self.inner.delete(key), storage_error).await
     }
@@ -137,7 +160,7 @@ impl BlobWriter for FailingWriter {
 /// A repository that fails by plan.
 #[derive(Debug)]
 pub struct FailingRepository {
-    pub inner: Arc<dyn FileRepository>,
+    pub inner: Arc<dyn Upkeep>,
     pub plan: Arc<Plan>,
 }
 
@@ -147,6 +170,10 @@ type Metadata<T> = Result<T, MetadataError>;
 impl FileRepository for FailingRepository {
     async fn intend(&self, intent: Intent) -> Metadata<Intended> {
         self.plan.run("intend", self.inner.intend(intent), metadata_error).await
+    }
+
+    async fn reserve(&self, ticket: &UploadTicket, bytes: u64, quota: Quota) -> Metadata<u64> {
+        self.plan.run("reserve", self.inner.reserve(ticket, bytes, quota), metadata_error).await
     }
 
     async fn renew(&self, ticket: &UploadTicket, lease: Duration) -> Metadata<()> {
@@ -169,23 +196,85 @@ impl FileRepository for FailingRepository {
         self.inner.list(query).await
     }
 
-    async fn raise_link_epoch(&self, file_id: &FileId) -> Metadata<Option<FileRecord>> {
-        self.plan.run("revoke", self.inner.raise_link_epoch(file_id), metadata_error).await
+    async fn update(&self, id: &FileId, update: FileUpdate) -> Metadata<Option<FileRecord>> {
+        self.plan.run("update", self.inner.update(id, update), metadata_error).await
     }
 
-    async fn retire(&self, file_id: &FileId, etag: Option<&str>) -> Metadata<Option<FileRecord>> {
-        self.plan.run("retire", self.inner.retire(file_id, etag), metadata_error).await
+    async fn delete(&self, id: &FileId, deletion: Deletion) -> Metadata<Option<FileRecord>> {
+        self.plan.run("retire", self.inner.delete(id, deletion), metadata_error).await
     }
 
-    async fn claim_orphans(&self, limit: usize) -> Metadata<Vec<Orphan>> {
-        self.plan.run("claim", self.inner.claim_orphans(limit), metadata_error).await
+    async fn undelete(&self, id: &FileId) -> Metadata<Option<FileRecord>> {
+        self.plan.run("undelete", self.inner.undelete(id), metadata_error).await
+    }
+
+    async fn attach(&self, association: Association) -> Metadata<()> {
+        self.plan.run("attach", self.inner.attach(association), metadata_error).await
+    }
+
+    async fn detach(&self, association: Association, grace: Arc<Grace>) -> Metadata<Detached> {
+        self.plan.run("detach", self.inner.detach(association, grace), metadata_error).await
+    }
+
+    async fn delete_reference(
+        &self,
+        owner: Option<&UserId>,
+        reference: &Reference,
+        grace: Arc<Grace>,
+        limit: usize,
+    ) -> Metadata<Detached> {
+        let deleted = self.inner.delete_reference(owner, reference, grace, limit);
+        self.plan.run("delete_reference", deleted, metadata_error).await
+    }
+
+    async fn usage(&self, user_id: &UserId) -> Metadata<Usage> {
+        self.inner.usage(user_id).await
+    }
+
+    async fn check(&self) -> Metadata<()> {
+        self.inner.check().await
+    }
+}
+
+#[async_trait]
+impl Upkeep for FailingRepository {
+    async fn identity(&self) -> Metadata<Uuid> {
+        self.inner.identity().await
+    }
+
+    async fn claim_orphans(&self, limit: usize, lease: Duration) -> Metadata<Vec<Orphan>> {
+        self.plan.run("claim", self.inner.claim_orphans(limit, lease), metadata_error).await
+    }
+
+    async fn list_orphans(&self, limit: usize) -> Metadata<Vec<Orphan>> {
+        self.inner.list_orphans(limit).await
     }
 
     async fn forget(&self, file_id: &FileId) -> Metadata<()> {
         self.plan.run("forget", self.inner.forget(file_id), metadata_error).await
     }
 
-    async fn check(&self) -> Metadata<()> {
-        self.inner.check().await
+    async fn unrecorded(&self, keys: &[BlobKey]) -> Metadata<Vec<BlobKey>> {
+        self.inner.unrecorded(keys).await
+    }
+
+    async fn walk(&self, after: Option<&FileId>, limit: usize) -> Metadata<Vec<FileRecord>> {
+        self.inner.walk(after, limit).await
+    }
+
+    async fn quarantine(&self, file_id: &FileId, damaged: bool) -> Metadata<()> {
+        self.plan.run("quarantine", self.inner.quarantine(file_id, damaged), metadata_error).await
+    }
+
+    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Metadata<Vec<FileRecord>> {
+        self.inner.claim_unverified(before, limit).await
+    }
+
+    async fn totals(&self) -> Metadata<Usage> {
+        self.inner.totals().await
+    }
+
+    async fn check_usage(&self, repair: bool) -> Metadata<Vec<UserId>> {
+        self.inner.check_usage(repair).await
     }
 }

@@ -60,6 +60,10 @@ async fn upload(client: &mut Client, mebibytes: usize) -> std::result::Result<St
     Ok(answer.into_inner().file.expect("a file").id)
 }
 
+fn purge(file_id: String) -> DeleteFileRequest {
+    DeleteFileRequest { file_id, purge: true, ..Default::default() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_refuses_and_recovers() -> Result {
     let disk = SmallDisk::mount(48)?;
@@ -90,13 +94,13 @@ async fn a_disk_that_fills_up_refuses_and_recovers() -> Result {
     drop(file);
     let outcome = upload(&mut client, 1).await;
     assert_eq!(outcome.map_err(|status| status.code()), Err(Code::ResourceExhausted));
-    client.delete_file(DeleteFileRequest { file_id: kept, ..Default::default() }).await?;
+    client.delete_file(purge(kept)).await?;
     let kept = upload(&mut client, 15).await?;
     std::fs::remove_file(filler)?;
     // What it took has been given back: there is room for what fits.
     let second = upload(&mut client, 20).await?;
     for file_id in [kept, second] {
-        client.delete_file(DeleteFileRequest { file_id, ..Default::default() }).await?;
+        client.delete_file(purge(file_id)).await?;
     }
     upload(&mut client, 40).await?;
     server.shutdown_token().cancel();

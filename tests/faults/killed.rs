@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use bytes::Bytes;
 use files::{
     clock::{Clock, ManualClock, SystemClock},
-    metadata::{FileRepository, sqlite::SqliteRepository},
+    metadata::{Upkeep, sqlite::SqliteRepository},
     proto::{
         DownloadFileRequest, UploadFileRequest, UploadFinish, UploadStart,
         download_file_response::Message as Download, files_service_client::FilesServiceClient,
@@ -128,10 +128,11 @@ async fn assert_only_files_are_left(data: &Path) -> Result {
     let clock = Arc::new(ManualClock::at(SystemClock.now()));
     clock.advance(Duration::from_secs(3600));
     let clock: Arc<dyn Clock> = clock;
-    let repository = Arc::new(SqliteRepository::open(&data.join("metadata.db"), clock)?);
-    let storage = Arc::new(LocalStorage::open(&data.join("blobs"), CACHE)?);
+    let repository =
+        Arc::new(SqliteRepository::open(&data.join("metadata.db"), Arc::clone(&clock))?);
+    let storage = Arc::new(LocalStorage::open(&data.join("blobs"), CACHE, clock)?);
     let sweeper = Sweeper::new(
-        Arc::clone(&repository) as Arc<dyn FileRepository>,
+        Arc::clone(&repository) as Arc<dyn Upkeep>,
         Arc::clone(&storage) as Arc<dyn Storage>,
     );
     sweeper.pass().await?;

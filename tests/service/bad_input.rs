@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use files::proto::{
     BatchCreateSignedUrlsRequest, CreateSignedUrlRequest, DownloadFileRequest, GetFileRequest,
-    ListFilesRequest, Reference, RevokeSignedUrlsRequest, UploadFinish, UploadStart,
+    ListFilesRequest, RevokeSignedUrlsRequest, UploadFinish, UploadStart,
     upload_file_request::Message,
 };
 use tonic::Code;
@@ -70,26 +70,6 @@ async fn an_offset_beyond_what_is_durable_is_told_the_real_one() -> Result {
     let info = tonic_types::StatusExt::get_details_error_info(&status).expect("an ErrorInfo");
     assert_eq!(info.metadata.get("persisted_size_bytes").map(String::as_str), Some("0"));
     assert_refused(outcome, Code::OutOfRange, "OFFSET_MISMATCH", None);
-    server.assert_empty().await
-}
-
-#[tokio::test]
-async fn what_this_version_does_not_do_is_refused_not_ignored() -> Result {
-    let server = TestServer::start().await?;
-    let mut client = server.client().await?;
-    let references = vec![Reference { kind: 2, id: "thread-1".into() }];
-    for start in [
-        UploadStart { references, ..start("a.txt") },
-        UploadStart { delete_when_unreferenced: true, ..start("a.txt") },
-    ] {
-        let outcome = upload(&mut client, start, "x").await;
-        assert_refused(outcome, Code::Unimplemented, "UNIMPLEMENTED", None);
-    }
-    let filter = files::proto::FileFilter { filename_contains: "a".into(), ..Default::default() };
-    let request =
-        ListFilesRequest { user_id: "user-1".into(), filter: Some(filter), ..Default::default() };
-    let outcome = client.list_files(request).await;
-    assert_refused(outcome, Code::Unimplemented, "UNIMPLEMENTED", None);
     server.assert_empty().await
 }
 

@@ -213,7 +213,7 @@ async fn pages_neither_repeat_nor_skip_while_files_come_and_go() -> Result {
 }
 
 #[tokio::test]
-async fn a_deleted_file_is_gone_with_its_bytes_and_links() -> Result {
+async fn a_purged_file_is_gone_with_its_bytes_and_links() -> Result {
     let server = TestServer::start().await?;
     let mut client = server.client().await?;
     for size in [10, 1_000_000] {
@@ -222,17 +222,19 @@ async fn a_deleted_file_is_gone_with_its_bytes_and_links() -> Result {
             files::proto::CreateSignedUrlRequest { file_id: file.id.clone(), ..Default::default() };
         let link = server.link(request).await?;
         assert_eq!(server.get(&link, &[]).await?.body.len(), size);
-        let deleted = client.delete_file(delete(&file.id)).await?.into_inner();
-        assert_eq!(deleted.file.as_ref(), Some(&file));
+        let purge = DeleteFileRequest { purge: true, ..delete(&file.id) };
+        let deleted = client.delete_file(purge.clone()).await?.into_inner().file.expect("a file");
+        assert_eq!((&deleted.id, deleted.delete_time), (&file.id, deleted.purge_time));
+        assert!(deleted.delete_time.is_some());
         let refused = server.get(&link, &[]).await?;
         assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (404, "FILE_NOT_FOUND"));
         assert_refused(
-            client.delete_file(delete(&file.id)).await,
+            client.delete_file(purge.clone()).await,
             Code::NotFound,
             "FILE_NOT_FOUND",
             None,
         );
-        let missing_is_fine = DeleteFileRequest { allow_missing: true, ..delete(&file.id) };
+        let missing_is_fine = DeleteFileRequest { allow_missing: true, ..purge };
         assert_eq!(client.delete_file(missing_is_fine).await?.into_inner().file, None);
         server.assert_empty().await?;
     }
@@ -246,7 +248,8 @@ async fn a_delete_on_condition_heeds_the_etag() -> Result {
     let file = server.upload("a.txt", "x").await?;
     let stale = DeleteFileRequest { etag: "other".into(), ..delete(&file.id) };
     assert_refused(client.delete_file(stale).await, Code::Aborted, "ETAG_MISMATCH", None);
-    client.delete_file(DeleteFileRequest { etag: file.etag, ..delete(&file.id) }).await?;
+    let true_one = DeleteFileRequest { etag: file.etag, purge: true, ..delete(&file.id) };
+    client.delete_file(true_one).await?;
     server.assert_empty().await
 }
 

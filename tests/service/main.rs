@@ -5,8 +5,11 @@
 mod bad_input;
 mod browser;
 mod cli;
+mod cli_lifecycle;
 mod contract;
 mod files;
+mod lifecycle;
+mod lifecycle_bad_input;
 mod links;
 mod process;
 mod reflection;

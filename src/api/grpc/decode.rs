@@ -1,32 +1,37 @@
 //! Requests to the service's terms: every field parsed once, or refused by name.
 
+mod filter;
+mod references;
+mod update;
+
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::{
+    clock::Timestamp,
     error::FieldError,
     file::{FileSpec, Sha256Digest, id::FileId, labels::Labels, name::FileName, user::UserId},
     proto::{
         CreateSignedUrlRequest, DeleteFileRequest, Disposition as ProtoDisposition,
-        DownloadFileRequest, FileFilter, ListFilesRequest, UploadStart,
+        DownloadFileRequest, ListFilesRequest, UploadStart,
     },
     service::{
         ServiceError,
         download::ReadWindow,
         links::LinkSpec,
-        metadata::{Deletion, PAGE_SIZE_DEFAULT},
+        metadata::{Deletion, Listing, PAGE_SIZE_DEFAULT, TTL_MAX},
         policy::Policy,
     },
     signing::link::Disposition,
 };
+pub(super) use references::{association, reference_of};
+pub(super) use update::update;
 
 /// Most requests in a batch.
 const BATCH_MAX: usize = 100;
 /// Most bytes in the text of a Markdown link.
 const LABEL_BYTES_MAX: usize = 1024;
-/// Longest life of a file that can be asked for: a thousand years.
-const TTL_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
 type Result<T> = std::result::Result<T, FieldError>;
 
@@ -34,7 +39,6 @@ pub(super) fn start(
     start: UploadStart,
     policy: &Policy,
 ) -> std::result::Result<FileSpec, ServiceError> {
-    refuse_what_is_not_built(&start)?;
     let name = FileName::parse("filename", &start.filename)?;
     let admitted = policy.admit(&start.purpose, &name)?;
     let spec = FileSpec {
@@ -43,8 +47,10 @@ pub(super) fn start(
         name,
         media_type: admitted.media_type,
         size_bytes: start.size_bytes.map(|size| unsigned("size_bytes", size)).transpose()?,
-        ttl: start.ttl.map(|ttl| duration("ttl", ttl)).transpose()?,
+        ttl: start.ttl.map(|ttl| duration("ttl", ttl)).transpose()?.or(admitted.default_ttl),
         labels: Labels::parse(start.labels)?,
+        references: references::of_start(&start.references)?,
+        delete_when_unreferenced: start.delete_when_unreferenced,
         upload_id: upload_id(&start.upload_id)?,
     };
     match unsigned("offset", start.offset)? {
@@ -54,16 +60,6 @@ pub(super) fn start(
     }
 }
 
-fn refuse_what_is_not_built(start: &UploadStart) -> std::result::Result<(), ServiceError> {
-    if !start.references.is_empty() {
-        return Err(ServiceError::Unimplemented("references"));
-    }
-    if start.delete_when_unreferenced {
-        return Err(ServiceError::Unimplemented("delete_when_unreferenced"));
-    }
-    Ok(())
-}
-
 fn upload_id(text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() {
         return Ok(None);
@@ -71,17 +67,22 @@ fn upload_id(text: &str) -> Result<Option<Uuid>> {
     Uuid::try_parse(text).map(Some).map_err(|_| FieldError::new("upload_id", "must be a UUID"))
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Result<Option<Sha256Digest>> {
+/// A digest for the request's `field`; empty is none.
+pub(super) fn sha256(field: &'static str, bytes: &[u8]) -> Result<Option<Sha256Digest>> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    bytes.try_into().map(Some).map_err(|_| FieldError::new("sha256", "must be 32 bytes, or none"))
+    bytes.try_into().map(Some).map_err(|_| FieldError::new(field, "must be 32 bytes, or none"))
 }
 
 /// A file and the user on whose behalf it is asked for.
 pub(super) fn target(file_id: &str, user_id: &str) -> Result<(FileId, Option<UserId>)> {
-    let owner = (!user_id.is_empty()).then(|| UserId::parse(user_id));
-    Ok((file_id.parse()?, owner.transpose()?))
+    Ok((file_id.parse()?, owner(user_id)?))
+}
+
+/// The user on whose behalf; empty: a caller who is trusted for every user.
+pub(super) fn owner(user_id: &str) -> Result<Option<UserId>> {
+    (!user_id.is_empty()).then(|| UserId::parse(user_id)).transpose()
 }
 
 pub(super) fn download(
@@ -135,20 +136,20 @@ pub(super) fn batch_size(size: usize) -> Result<()> {
     }
 }
 
-pub(super) fn list(
-    request: &ListFilesRequest,
-) -> std::result::Result<(UserId, usize, Option<&str>), ServiceError> {
-    if request.filter.as_ref().is_some_and(|filter| *filter != FileFilter::default()) {
-        return Err(ServiceError::Unimplemented("filter"));
-    }
-    let user_id = UserId::parse(&request.user_id)?;
+/// A listing, and where its page begins.
+pub(super) fn list(request: ListFilesRequest) -> Result<(Listing, Option<String>)> {
     let size = match usize::try_from(request.page_size) {
         Ok(0) => PAGE_SIZE_DEFAULT,
         Ok(size) => size,
-        Err(_) => return Err(FieldError::new("page_size", "must not be negative").into()),
+        Err(_) => return Err(FieldError::new("page_size", "must not be negative")),
     };
-    let token = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
-    Ok((user_id, size, token))
+    let listing = Listing {
+        user_id: UserId::parse(&request.user_id)?,
+        filter: request.filter.map(filter::filter).transpose()?.unwrap_or_default(),
+        show_deleted: request.show_deleted,
+        size,
+    };
+    Ok((listing, (!request.page_token.is_empty()).then_some(request.page_token)))
 }
 
 pub(super) fn deletion(request: DeleteFileRequest) -> Result<Deletion> {
@@ -158,6 +159,8 @@ pub(super) fn deletion(request: DeleteFileRequest) -> Result<Deletion> {
         owner,
         etag: (!request.etag.is_empty()).then_some(request.etag),
         allow_missing: request.allow_missing,
+        force: request.force,
+        purge: request.purge,
     })
 }
 
@@ -170,4 +173,14 @@ fn duration(field: &'static str, duration: prost_types::Duration) -> Result<Dura
         .ok()
         .filter(|duration| !duration.is_zero() && *duration <= TTL_MAX)
         .ok_or_else(|| FieldError::new(field, "must be above 0 and at most 1000 years"))
+}
+
+/// A time, cut to whole microseconds.
+fn timestamp(field: &'static str, time: prost_types::Timestamp) -> Result<Timestamp> {
+    let valid = (0..1_000_000_000).contains(&time.nanos);
+    let micros = time.seconds.checked_mul(1_000_000).filter(|_| valid);
+    let micros = micros.and_then(|micros| micros.checked_add(i64::from(time.nanos / 1000)));
+    micros
+        .map(Timestamp::from_unix_us)
+        .ok_or_else(|| FieldError::new(field, "must be a valid time"))
 }

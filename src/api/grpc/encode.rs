@@ -4,17 +4,19 @@ use bytes::Bytes;
 
 use crate::{
     clock::Timestamp,
-    file::{File, media_type::Rendering},
+    file::{File, media_type::Rendering, reference::Reference},
     proto::{
-        self, BatchSignedUrl, CreateSignedUrlResponse, DownloadFileResponse, FileType,
-        GetCapabilitiesResponse, ListFilesResponse, PurposePolicy, batch_signed_url::Outcome,
+        self, BatchSignedUrl, CreateSignedUrlResponse, DeleteReferenceResponse,
+        DetachFilesResponse, DownloadFileResponse, FileType, GetCapabilitiesResponse,
+        GetUsageResponse, ListFilesResponse, PurposePolicy, batch_signed_url::Outcome,
         download_file_response::Message,
     },
     service::{
         ServiceError,
         links::Link,
-        metadata::Page,
+        metadata::{Account, Page},
         policy::{CHUNK_BYTES_MAX, Policy},
+        references::Untied,
     },
     signing::TTL_MAX,
 };
@@ -31,9 +33,40 @@ pub(super) fn file(file: &File) -> proto::File {
         create_time: Some(timestamp(file.create_time)),
         update_time: Some(timestamp(file.update_time)),
         expire_time: file.expire_time.map(timestamp),
+        delete_time: file.delete_time.map(timestamp),
+        purge_time: file.purge_time.map(timestamp),
         labels: file.labels.as_map().clone(),
+        references: file.references.iter().map(reference).collect(),
+        delete_when_unreferenced: file.delete_when_unreferenced,
         etag: file.etag(),
-        ..proto::File::default()
+    }
+}
+
+fn reference(reference: &Reference) -> proto::Reference {
+    proto::Reference {
+        kind: i32::try_from(reference.kind().number()).unwrap_or_default(),
+        id: reference.id().to_owned(),
+    }
+}
+
+pub(super) fn detached(untied: Untied) -> DetachFilesResponse {
+    DetachFilesResponse { deleted_count: count(untied.deleted) }
+}
+
+pub(super) fn reference_deleted(untied: Untied) -> DeleteReferenceResponse {
+    DeleteReferenceResponse {
+        detached_count: count(untied.detached),
+        deleted_count: count(untied.deleted),
+    }
+}
+
+pub(super) fn account(account: Account) -> GetUsageResponse {
+    let Account { usage, quota } = account;
+    GetUsageResponse {
+        file_count: signed(usage.file_count),
+        stored_bytes: signed(usage.stored_bytes),
+        file_count_max: signed(quota.file_count_max.unwrap_or(0)),
+        stored_bytes_max: signed(quota.stored_bytes_max.unwrap_or(0)),
     }
 }
 
@@ -81,7 +114,7 @@ pub(super) fn capabilities(policy: &Policy) -> GetCapabilitiesResponse {
         purpose: purpose.to_owned(),
         mime_types: own.mime_types.clone(),
         file_bytes_max: signed(policy.file_bytes_max(purpose)),
-        default_ttl: None,
+        default_ttl: own.default_ttl.and_then(|ttl| prost_types::Duration::try_from(ttl).ok()),
     });
     GetCapabilitiesResponse {
         file_types: types.collect(),
@@ -97,6 +130,10 @@ fn timestamp(time: Timestamp) -> prost_types::Timestamp {
         seconds: time.unix_s(),
         nanos: i32::try_from(time.subsec_us() * 1000).unwrap_or(0),
     }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 fn signed(number: u64) -> i64 {

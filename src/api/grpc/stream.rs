@@ -44,7 +44,9 @@ fn part(message: UploadFileRequest) -> Result<UploadPart, ServiceError> {
         }
         Some(Message::Data(data)) if data.len() > CHUNK_BYTES_MAX => Err(chunk_too_large()),
         Some(Message::Data(data)) => Ok(UploadPart::Data(data)),
-        Some(Message::Finish(finish)) => Ok(UploadPart::Finish(decode::sha256(&finish.sha256)?)),
+        Some(Message::Finish(finish)) => {
+            Ok(UploadPart::Finish(decode::sha256("sha256", &finish.sha256)?))
+        }
         Some(Message::Start(_)) => Err(FieldError::new("start", "must be sent only once").into()),
         None => Err(FieldError::new("message", "must be start, data or finish").into()),
     }

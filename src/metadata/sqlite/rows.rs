@@ -1,6 +1,6 @@
 //! Rows to records and back. What does not read back is damage, and said to be.
 
-use std::{collections::BTreeMap, error::Error, time::Duration};
+use std::{error::Error, time::Duration};
 
 use rusqlite::{Row, types::Type};
 
@@ -12,6 +12,7 @@ use crate::{
         Content, File, Sha256Digest, id::FileId, labels::Labels, media_type::MediaType,
         name::FileName, purpose::Purpose, user::UserId,
     },
+    metadata::json,
 };
 
 /// A live upload found by its upload_id.
@@ -31,23 +32,27 @@ pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
         purpose: Purpose::stored(row.get(2)?),
         name: FileName::stored(row.get(3)?),
         media_type: MediaType::stored(row.get(4)?),
-        labels: text(row, 5, |text| parse_labels(&text))?,
+        labels: text(row, 5, |text| json::parse_labels(&text))?,
         content,
         create_time: Timestamp::from_unix_us(row.get(9)?),
         update_time: Timestamp::from_unix_us(row.get(10)?),
-        expire_time: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_unix_us),
+        expire_time: time(row, 11)?,
         revision: unsigned(row, 12)?,
         link_epoch: unsigned(row, 13)?,
+        delete_time: time(row, 14)?,
+        purge_time: time(row, 15)?,
+        delete_when_unreferenced: row.get(16)?,
+        references: text(row, 18, |text| json::parse_references(&text))?,
     };
-    Ok(FileRecord { file, blob_key: blob_key(row, 6)? })
+    Ok(FileRecord { file, blob_key: blob_key(row, 6)?, quarantined: row.get(17)? })
 }
 
 /// Reads the columns of `statements::RECORD`, then the state and the digest of the start.
 pub(super) fn read_upload(row: &Row<'_>) -> rusqlite::Result<UploadRow> {
-    let active = row.get::<_, i64>(14)? == 1;
+    let active = row.get::<_, i64>(19)? == 1;
     Ok(UploadRow {
         file_id: file_id(row, 0)?,
-        start: row.get(15)?,
+        start: row.get(20)?,
         record: active.then(|| read_record(row)).transpose()?,
     })
 }
@@ -60,21 +65,16 @@ pub(super) fn blob_key(row: &Row<'_>, column: usize) -> rusqlite::Result<BlobKey
     Ok(BlobKey::from_bytes(row.get(column)?))
 }
 
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_unix_us))
+}
+
 pub(super) fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 pub(super) fn labels_text(labels: &Labels) -> rusqlite::Result<String> {
-    serde_json::to_string(labels.as_map())
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-fn parse_labels(text: &str) -> Result<Labels, Box<dyn Error + Send + Sync>> {
-    if text == "{}" {
-        return Ok(Labels::default());
-    }
-    let labels: BTreeMap<String, String> = serde_json::from_str(text)?;
-    Ok(Labels::parse(labels)?)
+    json::labels_text(labels).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 fn text<T, E>(
@@ -90,7 +90,7 @@ where
     })
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }

@@ -2,13 +2,15 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use uuid::Uuid;
+
 use super::{BlobEntry, Result, failure, is_full};
-use crate::blob::BlobKey;
+use crate::{blob::BlobKey, clock::Timestamp};
 
 /// What readers and writers share: the directory and whether it can still be trusted.
 #[derive(Debug)]
@@ -84,11 +86,60 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn list(&self, after: Option<BlobKey>, most: usize) -> io::Result<Vec<BlobEntry>> {
+    /// A committed blob's size.
+    pub(super) fn size(&self, key: &BlobKey) -> io::Result<Option<u64>> {
+        match fs::metadata(self.blob_path(key)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What lies in the staging directory.
+    pub(super) fn list_staging(
+        &self,
+        after: Option<BlobKey>,
+        most: usize,
+        now: Timestamp,
+    ) -> io::Result<Vec<BlobEntry>> {
+        let mut entries = list_directory(&self.root.join("staging"), now)?;
+        entries.retain(|entry| after.is_none_or(|after| entry.key > after));
+        entries.sort_unstable_by_key(|entry| entry.key);
+        entries.truncate(most);
+        Ok(entries)
+    }
+
+    /// The mark that says whose the directory is: `owner`'s from now on where there was none.
+    pub(super) fn mark(&self, owner: Uuid) -> io::Result<Uuid> {
+        let path = self.root.join("owner");
+        let staging = self.root.join("staging").join(format!("owner.{}", Uuid::new_v4()));
+        if !path.exists() {
+            let mut file = File::create(&staging)?;
+            file.write_all(owner.to_string().as_bytes())?;
+            file.sync_all()?;
+            // It appears whole, and the first one stays.
+            match fs::hard_link(&staging, &path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            remove_if_there(&staging)?;
+            sync_directory(&self.root)?;
+        }
+        let text = fs::read_to_string(path)?;
+        Uuid::try_parse(text.trim())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    pub(super) fn list(
+        &self,
+        after: Option<BlobKey>,
+        most: usize,
+        now: Timestamp,
+    ) -> io::Result<Vec<BlobEntry>> {
         let first_shard = after.as_ref().map_or(0, shard_of);
         let mut page = Vec::new();
         for shard in first_shard..=u8::MAX {
-            let mut entries = list_shard(&shard_path(&self.root, shard))?;
+            let mut entries = list_directory(&shard_path(&self.root, shard), now)?;
             entries.retain(|entry| after.is_none_or(|after| entry.key > after));
             entries.sort_unstable_by_key(|entry| entry.key);
             page.extend(entries);
@@ -111,14 +162,19 @@ fn shard_path(root: &Path, shard: u8) -> PathBuf {
     root.join(format!("{shard:02x}"))
 }
 
-fn list_shard(shard: &Path) -> io::Result<Vec<BlobEntry>> {
+fn list_directory(directory: &Path, now: Timestamp) -> io::Result<Vec<BlobEntry>> {
     let mut entries = Vec::new();
-    for entry in fs::read_dir(shard)? {
+    for entry in fs::read_dir(directory)? {
         let entry = entry?;
         // Whatever is not named like a blob is none of ours.
         if let Some(key) = entry.file_name().to_str().and_then(BlobKey::parse) {
-            let size_bytes = entry.metadata()?.len();
-            entries.push(BlobEntry { key, size_bytes });
+            let metadata = match entry.metadata() {
+                // Gone since the directory was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            let age = now.since(metadata.modified()?.into());
+            entries.push(BlobEntry { key, size_bytes: metadata.len(), age });
         }
     }
     Ok(entries)

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BlobEntry, Result, StorageError};
 use crate::{
     blob::BlobKey,
+    clock::Timestamp,
     sqlite::{Database, DatabaseError, Migration},
 };
 
@@ -17,14 +18,21 @@ use crate::{
 pub(super) const SMALL_BYTES_MAX: usize = 32 * 1024;
 
 /// The rows are appended in the order of their arrival, which keeps the log short; the index finds them.
-const SCHEMA: [Migration; 1] = [Migration {
-    name: "0001_small_blobs",
-    sql: "CREATE TABLE blobs (
-              seq INTEGER PRIMARY KEY,
-              key BLOB NOT NULL UNIQUE,
-              content BLOB NOT NULL
-          ) STRICT;",
-}];
+const SCHEMA: [Migration; 2] = [
+    Migration {
+        name: "0001_small_blobs",
+        sql: "CREATE TABLE blobs (
+                  seq INTEGER PRIMARY KEY,
+                  key BLOB NOT NULL UNIQUE,
+                  content BLOB NOT NULL
+              ) STRICT;",
+    },
+    // When a blob was written; those from before this was kept are as old as time.
+    Migration {
+        name: "0002_write_time",
+        sql: "ALTER TABLE blobs ADD COLUMN write_time_us INTEGER NOT NULL DEFAULT 0;",
+    },
+];
 
 #[derive(Clone, Debug)]
 pub(super) struct SmallBlobs {
@@ -41,13 +49,19 @@ impl SmallBlobs {
         self.database.failed()
     }
 
-    pub(super) async fn insert(&self, key: BlobKey, content: Vec<u8>) -> Result<()> {
+    pub(super) async fn insert(
+        &self,
+        key: BlobKey,
+        content: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<()> {
         let insert = move |connection: &Connection| {
             connection
                 .prepare_cached(
-                    "INSERT INTO blobs (key, content) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                    "INSERT INTO blobs (key, content, write_time_us) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT DO NOTHING",
                 )?
-                .execute(params![key.as_bytes(), content])
+                .execute(params![key.as_bytes(), content, now.unix_us()])
         };
         match self.database.write(insert).await {
             Ok(1) => Ok(()),
@@ -65,6 +79,17 @@ impl SmallBlobs {
         };
         let found = self.database.read(find);
         Ok(found.map_err(failure("read a small blob"))?.map(Bytes::from))
+    }
+
+    pub(super) fn size(&self, key: &BlobKey) -> Result<Option<u64>> {
+        let find = |connection: &Connection| {
+            connection
+                .prepare_cached("SELECT length(content) FROM blobs WHERE key = ?1")?
+                .query_row([key.as_bytes()], |row| row.get::<_, i64>(0))
+                .optional()
+        };
+        let found = self.database.read(find).map_err(failure("find a small blob"))?;
+        Ok(found.map(i64::unsigned_abs))
     }
 
     pub(super) async fn delete(&self, key: &BlobKey) -> Result<()> {
@@ -86,16 +111,23 @@ impl SmallBlobs {
         Ok(())
     }
 
-    pub(super) fn list(&self, after: Option<&BlobKey>, most: usize) -> Result<Vec<BlobEntry>> {
+    pub(super) fn list(
+        &self,
+        after: Option<&BlobKey>,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<BlobEntry>> {
         let after = after.map_or(&[][..], |key| key.as_bytes());
         let list = |connection: &Connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT key, length(content) FROM blobs WHERE key > ?1 ORDER BY key LIMIT ?2",
+                "SELECT key, length(content), write_time_us FROM blobs WHERE key > ?1 \
+                 ORDER BY key LIMIT ?2",
             )?;
             let rows = statement.query_map(params![after, most as i64], |row| {
                 Ok(BlobEntry {
                     key: BlobKey::from_bytes(row.get(0)?),
                     size_bytes: row.get::<_, i64>(1)?.unsigned_abs(),
+                    age: now.since(Timestamp::from_unix_us(row.get(2)?)),
                 })
             })?;
             rows.collect()

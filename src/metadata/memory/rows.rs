@@ -1,0 +1,262 @@
+//! The rows, and the moves between their states.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Association, Detached, FileRecord, Grace, MetadataError, Result, UploadTicket};
+use crate::{
+    blob::BlobKey,
+    clock::Timestamp,
+    file::{
+        Content, File, FileSpec, Sha256Digest,
+        id::FileId,
+        reference::{Reference, References},
+        usage::Usage,
+        user::UserId,
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) state: State,
+    pub(super) spec: FileSpec,
+    pub(super) start: Sha256Digest,
+    pub(super) blob_key: BlobKey,
+    pub(super) fence: u64,
+    pub(super) lease_until: Timestamp,
+    pub(super) reserved_bytes: u64,
+    pub(super) verified: Timestamp,
+    pub(super) quarantined: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Pending,
+    /// Finished; soft-deleted where it has a delete time.
+    Live(Box<File>),
+    Doomed,
+}
+
+impl Row {
+    pub(super) fn record(&self) -> Option<FileRecord> {
+        let State::Live(file) = &self.state else {
+            return None;
+        };
+        let quarantined = self.quarantined;
+        Some(FileRecord { file: File::clone(file), blob_key: self.blob_key, quarantined })
+    }
+
+    /// Whether neither its owner nor an undelete will ever see the file again.
+    pub(super) fn is_over(&self, record: &FileRecord, now: Timestamp) -> bool {
+        !record.is_visible(now) && !record.is_recoverable(now)
+    }
+
+    pub(super) fn doom(&mut self) {
+        self.state = State::Doomed;
+        self.fence += 1;
+        self.lease_until = Timestamp::from_unix_us(0);
+    }
+
+    pub(super) fn publish(&mut self, file_id: FileId, content: Content, now: Timestamp) {
+        let spec = self.spec.clone();
+        self.verified = now;
+        self.state = State::Live(Box::new(File {
+            id: file_id,
+            user_id: spec.user_id,
+            purpose: spec.purpose,
+            name: spec.name,
+            media_type: spec.media_type,
+            content,
+            create_time: now,
+            update_time: now,
+            expire_time: spec.ttl.map(|ttl| now.plus(ttl)),
+            delete_time: None,
+            purge_time: None,
+            labels: spec.labels,
+            references: spec.references,
+            delete_when_unreferenced: spec.delete_when_unreferenced,
+            revision: 1,
+            link_epoch: 0,
+        }));
+    }
+
+    pub(super) fn delete(&mut self, grace: Duration, now: Timestamp) {
+        if let State::Live(file) = &mut self.state {
+            file.delete_time.get_or_insert(now);
+            file.purge_time = Some(now.plus(grace));
+            touch(file, now);
+        }
+    }
+
+    pub(super) fn undelete(&mut self, now: Timestamp) {
+        if let State::Live(file) = &mut self.state {
+            file.delete_time = None;
+            file.purge_time = None;
+            touch(file, now);
+        }
+    }
+}
+
+fn touch(file: &mut File, now: Timestamp) {
+    file.revision += 1;
+    file.update_time = now;
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rows(pub(super) BTreeMap<FileId, Row>);
+
+impl Rows {
+    pub(super) fn insert(
+        &mut self,
+        ticket: UploadTicket,
+        spec: FileSpec,
+        start: Sha256Digest,
+        lease_until: Timestamp,
+    ) {
+        let reserved_bytes = ticket.set_aside(spec.size_bytes).unsigned_abs();
+        let row = Row {
+            state: State::Pending,
+            spec,
+            start,
+            blob_key: ticket.blob_key,
+            fence: ticket.fence,
+            lease_until,
+            reserved_bytes,
+            verified: Timestamp::from_unix_us(0),
+            quarantined: false,
+        };
+        self.0.insert(ticket.file_id, row);
+    }
+
+    pub(super) fn row(&mut self, file_id: &FileId) -> Option<&mut Row> {
+        self.0.get_mut(file_id)
+    }
+
+    pub(super) fn record(&self, file_id: &FileId) -> Option<FileRecord> {
+        self.0.get(file_id).and_then(Row::record)
+    }
+
+    pub(super) fn records(&self) -> Vec<FileRecord> {
+        self.0.values().filter_map(Row::record).collect()
+    }
+
+    /// The pending record that `ticket` still holds.
+    pub(super) fn pending(&mut self, ticket: &UploadTicket) -> Result<&mut Row> {
+        self.row(&ticket.file_id)
+            .filter(|row| matches!(row.state, State::Pending) && row.fence == ticket.fence)
+            .ok_or(MetadataError::UploadTakenOver)
+    }
+
+    pub(super) fn visible(&mut self, file_id: &FileId, now: Timestamp) -> Option<&mut Row> {
+        self.row(file_id).filter(|row| row.record().is_some_and(|it| it.is_visible(now)))
+    }
+
+    /// The unfinished or finished upload with the same owner and upload_id; a soft-deleted one is none.
+    pub(super) fn live_upload(&mut self, spec: &FileSpec) -> Option<&mut Row> {
+        self.0.values_mut().find(|row| {
+            let live = match &row.state {
+                State::Pending => true,
+                State::Live(file) => file.delete_time.is_none(),
+                State::Doomed => false,
+            };
+            live && spec.upload_id.is_some()
+                && row.spec.upload_id == spec.upload_id
+                && row.spec.user_id == spec.user_id
+        })
+    }
+
+    /// What a user stores.
+    pub(super) fn stored(&self, user_id: &UserId, now: Timestamp) -> Usage {
+        let mut usage = Usage::default();
+        for row in self.0.values().filter(|row| row.spec.user_id == *user_id) {
+            if let Some(record) = row.record().filter(|record| !row.is_over(record, now)) {
+                usage.file_count += 1;
+                usage.stored_bytes += record.file.content.size_bytes;
+            }
+        }
+        usage
+    }
+
+    /// What a user stores and has under way.
+    pub(super) fn held(&self, user_id: &UserId, now: Timestamp) -> Usage {
+        let mut held = self.stored(user_id, now);
+        let mine = self.0.values().filter(|row| row.spec.user_id == *user_id);
+        for row in mine.filter(|row| matches!(row.state, State::Pending)) {
+            held.file_count += 1;
+            held.stored_bytes += row.reserved_bytes;
+        }
+        held
+    }
+
+    /// The files of an association with their references; an error where one of them is not there.
+    pub(super) fn associated(
+        &self,
+        association: &Association,
+        now: Timestamp,
+    ) -> Result<Vec<(FileId, References)>> {
+        let find = |file_id: &FileId| {
+            let found = self.record(file_id).filter(|record| record.is_visible(now));
+            found
+                .filter(|record| {
+                    association.owner.as_ref().is_none_or(|it| *it == record.file.user_id)
+                })
+                .map(|record| (*file_id, record.file.references))
+                .ok_or(MetadataError::Missing(*file_id))
+        };
+        association.file_ids.iter().map(find).collect()
+    }
+
+    pub(super) fn attach(&mut self, file_id: &FileId, reference: &Reference, now: Timestamp) {
+        if let Some(State::Live(file)) = self.row(file_id).map(|row| &mut row.state)
+            && file.references.insert(reference.clone())
+        {
+            touch(file, now);
+        }
+    }
+
+    pub(super) fn detach(
+        &mut self,
+        tied: Vec<FileId>,
+        reference: &Reference,
+        grace: &Grace,
+        now: Timestamp,
+    ) -> Detached {
+        let mut detached = Detached::default();
+        for file_id in tied {
+            let Some(row) = self.row(&file_id) else { continue };
+            let State::Live(file) = &mut row.state else { continue };
+            if !file.references.remove(reference) {
+                continue;
+            }
+            touch(file, now);
+            detached.detached.push(file_id);
+            if file.delete_when_unreferenced && file.references.is_empty() {
+                let grace = grace.of(&file.purpose);
+                file.delete_time = Some(now);
+                file.purge_time = Some(now.plus(grace));
+                if grace.is_zero() {
+                    row.doom();
+                }
+                detached.deleted.push(file_id);
+            }
+        }
+        detached
+    }
+
+    /// Takes a reference from what is not visible: unfinished, soft-deleted and expired files.
+    pub(super) fn untie_hidden(
+        &mut self,
+        owner: Option<&UserId>,
+        reference: &Reference,
+        now: Timestamp,
+    ) {
+        let mine = |row: &&mut Row| owner.is_none_or(|owner| row.spec.user_id == *owner);
+        for row in self.0.values_mut().filter(mine) {
+            let visible = row.record().is_some_and(|record| record.is_visible(now));
+            match &mut row.state {
+                State::Pending => row.spec.references.remove(reference),
+                State::Live(file) if !visible => file.references.remove(reference),
+                State::Live(_) | State::Doomed => false,
+            };
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Where records and bytes are kept, opened as configured and wrapped for whoever works with them.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use secrecy::ExposeSecret;
+
+use super::data_dir::Layout;
+use crate::{
+    clock::Clock,
+    config::Config,
+    error::chain,
+    metadata::{
+        Upkeep,
+        cached::{CacheLimits, CachedRepository, Changes},
+        open::{DatabaseTarget, open_repository},
+    },
+    storage::{
+        Storage,
+        local::ReadCache,
+        open::{StorageTarget, open_storage},
+        owned::OwnedStorage,
+    },
+};
+
+/// Records kept at hand.
+const RECORDS_CACHED_MAX: usize = 32 * 1024;
+/// Files kept open for reading where one process alone deletes them.
+const OPEN_FILES_MAX: usize = 512;
+
+/// Whether files are kept open between downloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpenFiles {
+    Kept,
+    Closed,
+}
+
+/// Where records and bytes are kept.
+pub(super) struct Stores {
+    pub(super) repository: Arc<dyn Upkeep>,
+    pub(super) clock: Arc<dyn Clock>,
+    storage: Arc<OwnedStorage>,
+}
+
+impl Stores {
+    pub(super) async fn open(
+        config: &Config,
+        layout: &Layout,
+        open_files: OpenFiles,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let target = database_target(config, layout)?;
+        let (changes, age_max) = match &target {
+            DatabaseTarget::Sqlite(_) => {
+                let shared = Changes::shared(&layout.changes());
+                let path = layout.changes();
+                (
+                    shared.with_context(|| format!("cannot use {}", path.display()))?,
+                    target.age_max(),
+                )
+            }
+        };
+        let opened = open_repository(target, Arc::clone(clock)).await;
+        let opened = opened.context("cannot open the database")?;
+        let clock = opened.clock;
+        let limits = CacheLimits { records_max: RECORDS_CACHED_MAX, age_max };
+        let cached = CachedRepository::new(opened.repository, changes, Arc::clone(&clock), limits);
+        let repository: Arc<dyn Upkeep> = Arc::new(cached);
+        let cache = ReadCache {
+            small_bytes_max: config.storage_cache_bytes,
+            open_files_max: if open_files == OpenFiles::Kept { OPEN_FILES_MAX } else { 0 },
+        };
+        let target = StorageTarget::Local { root: layout.blobs(), cache };
+        let storage = open_storage(target, Arc::clone(&clock)).await;
+        let storage = storage.context("cannot open the storage")?;
+        let identity = repository.identity().await.context("cannot read the database's id")?;
+        let storage = Arc::new(OwnedStorage::new(storage, identity));
+        Ok(Self { repository, clock, storage })
+    }
+
+    pub(super) fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage) as Arc<dyn Storage>
+    }
+
+    /// Whether the storage bears this database's mark.
+    pub(super) async fn check_owner(&self) -> crate::storage::Result<()> {
+        self.storage.check_owner().await
+    }
+
+    /// Says so at the start rather than at the first deletion.
+    pub(super) async fn warn_if_foreign(&self) {
+        if let Err(error) = self.check_owner().await {
+            tracing::error!(error = chain(&error), "the storage is not this database's");
+        }
+    }
+
+    /// Returns once one of them has failed for good.
+    pub(super) async fn failed(&self) {
+        let (repository, storage) = (self.repository.failed(), self.storage.failed());
+        tokio::select! {
+            () = repository.cancelled() => {}
+            () = storage.cancelled() => {}
+        }
+    }
+}
+
+/// The database that is configured; else the one in the data directory.
+pub(super) fn database_target(config: &Config, layout: &Layout) -> anyhow::Result<DatabaseTarget> {
+    let Some(url) = &config.database.url else {
+        return Ok(DatabaseTarget::Sqlite(layout.database()));
+    };
+    match url.expose_secret().strip_prefix("sqlite:") {
+        Some("") => bail!("database.url: sqlite: wants a path behind it"),
+        Some(path) => Ok(DatabaseTarget::Sqlite(path.trim_start_matches("//").into())),
+        None => bail!("database.url: PostgreSQL is not available in this version"),
+    }
+}

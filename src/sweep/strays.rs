@@ -1,0 +1,200 @@
+//! Strays: blobs, or what unfinished writers left behind, that no record names. There should be none: every
+//! upload is noted before its first byte. So they are removed only when they are old, were seen twice, and
+//! are few.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Result;
+use crate::{
+    blob::BlobKey,
+    error::chain,
+    metadata::Upkeep,
+    storage::{BlobEntry, Storage},
+    telemetry,
+};
+
+/// Younger blobs are left alone, by the backend's clock.
+pub const STRAY_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
+
+/// A blob that no record names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Its key.
+    pub key: BlobKey,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// How old it is.
+    pub age: Duration,
+}
+
+/// What a walk over a storage found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StraysFound {
+    /// All blobs there are, unfinished ones among them.
+    pub blobs: usize,
+    /// Those that no record names, of any age.
+    pub strays: Vec<Stray>,
+}
+
+impl StraysFound {
+    /// Those old enough to be removed.
+    pub fn old(&self) -> impl Iterator<Item = &Stray> {
+        self.strays.iter().filter(|stray| stray.age >= STRAY_AGE_MIN)
+    }
+}
+
+/// Walks all blobs and asks for the record of each.
+pub async fn find_strays(repository: &dyn Upkeep, storage: &dyn Storage) -> Result<StraysFound> {
+    let mut found = StraysFound::default();
+    let mut after = None;
+    loop {
+        let page = storage.list(after.as_ref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key);
+        take_strays(repository, &page, &mut found).await?;
+    }
+    after = None;
+    loop {
+        let page = storage.list_unfinished(after.as_ref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key);
+        take_strays(repository, &page, &mut found).await?;
+    }
+    Ok(found)
+}
+
+async fn take_strays(
+    repository: &dyn Upkeep,
+    page: &[BlobEntry],
+    found: &mut StraysFound,
+) -> Result<()> {
+    let keys: Vec<BlobKey> = page.iter().map(|entry| entry.key).collect();
+    let unrecorded: HashSet<BlobKey> = repository.unrecorded(&keys).await?.into_iter().collect();
+    let strays = page.iter().filter(|entry| unrecorded.contains(&entry.key));
+    found.strays.extend(strays.map(|entry| Stray {
+        key: entry.key,
+        size_bytes: entry.size_bytes,
+        age: entry.age,
+    }));
+    found.blobs += page.len();
+    Ok(())
+}
+
+/// Stops a removal of so many blobs that something else must be wrong, such as a database that was restored
+/// from an old backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brake {
+    /// At most 1 % of all blobs and at most 1,000, but up to 10 in any case.
+    On,
+    /// An operator has looked and said to go on.
+    Off,
+}
+
+impl Brake {
+    const STRAYS_MAX: usize = 1000;
+    const STRAYS_ALWAYS: usize = 10;
+
+    /// Whether `strays` out of `blobs` may be removed.
+    pub fn lets_pass(self, strays: usize, blobs: usize) -> bool {
+        let most = (blobs / 100).clamp(Self::STRAYS_ALWAYS, Self::STRAYS_MAX);
+        self == Self::Off || strays <= most
+    }
+}
+
+/// Removes strays. Any number of them may run at once.
+#[derive(Debug)]
+pub struct StraySweeper {
+    repository: Arc<dyn Upkeep>,
+    storage: Arc<dyn Storage>,
+    /// Seen in the pass before.
+    suspects: HashSet<BlobKey>,
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StraysSwept {
+    /// Blobs looked at.
+    pub blobs: usize,
+    /// Old strays among them.
+    pub strays: usize,
+    /// Strays removed: those seen in the pass before, too.
+    pub removed: usize,
+    /// Whether the brake stopped the removal.
+    pub braked: bool,
+}
+
+impl StraySweeper {
+    /// A sweeper over one database and its storage.
+    pub fn new(repository: Arc<dyn Upkeep>, storage: Arc<dyn Storage>) -> Self {
+        Self { repository, storage, suspects: HashSet::new() }
+    }
+
+    /// Sweeps every `interval` until `shutdown`; the first time after one interval.
+    pub async fn run(mut self, interval: Duration, shutdown: CancellationToken) {
+        let passes = async {
+            loop {
+                tokio::time::sleep(interval).await;
+                match self.pass(Brake::On).await {
+                    Ok(swept) if swept.strays == 0 => {}
+                    Ok(swept) => tracing::info!(?swept, "looked for blobs without a record"),
+                    Err(error) => {
+                        tracing::warn!(
+                            error = chain(&error),
+                            "could not look for blobs without a record"
+                        );
+                    }
+                }
+            }
+        };
+        shutdown.run_until_cancelled(passes).await;
+    }
+
+    /// Walks all blobs and removes the old strays that the pass before had seen, too.
+    pub async fn pass(&mut self, brake: Brake) -> Result<StraysSwept> {
+        let found = find_strays(self.repository.as_ref(), self.storage.as_ref()).await?;
+        let old: HashSet<BlobKey> = found.old().map(|stray| stray.key).collect();
+        let suspects = std::mem::replace(&mut self.suspects, old.clone());
+        let mut swept =
+            StraysSwept { blobs: found.blobs, strays: old.len(), ..StraysSwept::default() };
+        metrics::gauge!(telemetry::STRAYS).set(old.len() as f64);
+        swept.braked = !brake.lets_pass(old.len(), found.blobs);
+        metrics::gauge!(telemetry::SWEEP_BRAKED).set(f64::from(u8::from(swept.braked)));
+        if swept.braked {
+            tracing::error!(
+                strays = old.len(),
+                blobs = found.blobs,
+                "too many blobs without a record: none is removed; see `files sweep --help`"
+            );
+            return Ok(swept);
+        }
+        for key in old.intersection(&suspects) {
+            self.storage.delete(key).await?;
+            swept.removed += 1;
+            metrics::counter!(telemetry::STRAYS_REMOVED).increment(1);
+            tracing::info!(blob_key = %key, "removed a blob without a record");
+        }
+        Ok(swept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_brake_stops_at_one_percent_or_a_thousand() {
+        for (strays, blobs, passes) in [
+            (10, 10, true),
+            (11, 10, false),
+            (20, 2_000, true),
+            (21, 2_000, false),
+            (1000, 1_000_000, true),
+            (1001, 1_000_000, false),
+        ] {
+            assert_eq!(Brake::On.lets_pass(strays, blobs), passes, "{strays} of {blobs}");
+            assert!(Brake::Off.lets_pass(strays, blobs));
+        }
+    }
+}
