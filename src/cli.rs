@@ -1,21 +1,30 @@
 //! The command line: one file a command. Standard output holds results alone, for people on a terminal and
 //! as JSON elsewhere; everything else goes to standard error.
 
+mod attach;
 mod complete;
 mod config;
 mod connection;
 mod delete;
+mod delete_reference;
+mod detach;
 mod download;
 mod exit;
+mod filter;
 mod get;
 mod list;
 mod output;
+mod parse;
 mod progress;
+mod reference;
 mod revoke;
 mod serve;
 mod types;
+mod undelete;
+mod update;
 mod upload;
 mod url;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -43,7 +52,13 @@ enum Command {
     Get(get::Get),
     List(list::List),
     Download(download::Download),
+    Update(update::Update),
     Delete(delete::Delete),
+    Undelete(undelete::Undelete),
+    Attach(attach::Attach),
+    Detach(detach::Detach),
+    DeleteReference(delete_reference::DeleteReference),
+    Usage(usage::GetUsage),
     Types(types::Types),
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -77,7 +92,13 @@ impl Command {
             Self::Get(command) => command.run().await,
             Self::List(command) => command.run().await,
             Self::Download(command) => command.run().await,
+            Self::Update(command) => command.run().await,
             Self::Delete(command) => command.run().await,
+            Self::Undelete(command) => command.run().await,
+            Self::Attach(command) => command.run().await,
+            Self::Detach(command) => command.run().await,
+            Self::DeleteReference(command) => command.run().await,
+            Self::Usage(command) => command.run().await,
             Self::Types(command) => command.run().await,
             Self::Config(command) => command.run(),
             Self::Completions(command) => command.run(),

@@ -1,22 +1,25 @@
-//! A typed client: streaming upload with progress, verified download, links and metadata.
+//! A typed client: streaming upload with progress, verified download, links, metadata and references.
 
+mod change;
 mod error;
+mod metadata;
+mod references;
 mod upload;
 
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::{
-    CreateSignedUrlRequest, CreateSignedUrlResponse, DeleteFileRequest, DownloadFileRequest, File,
-    GetCapabilitiesRequest, GetCapabilitiesResponse, GetFileRequest, ListFilesRequest,
+    CreateSignedUrlRequest, CreateSignedUrlResponse, DownloadFileRequest, File,
+    GetCapabilitiesRequest, GetCapabilitiesResponse, GetUsageRequest, GetUsageResponse,
     RevokeSignedUrlsRequest, download_file_response::Message,
     files_service_client::FilesServiceClient,
 };
 
+pub use change::{Expiry, FileChange};
 pub use error::{ClientError, Result};
 pub use upload::{Content, NewFile};
 
@@ -24,7 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Windows that let one stream fill a fast network.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const PAGE_SIZE: i32 = 200;
 
 /// A connection to a server. Cloning is cheap and shares it.
 #[derive(Clone, Debug)]
@@ -97,56 +99,6 @@ impl Client {
         }
     }
 
-    /// A file's metadata.
-    pub async fn get(&self, file_id: &str, user_id: &str) -> Result<File> {
-        let request = GetFileRequest {
-            file_id: file_id.to_owned(),
-            user_id: user_id.to_owned(),
-            show_deleted: false,
-        };
-        let answer = self.files.clone().get_file(request).await?.into_inner();
-        answer.file.ok_or(ClientError::Incomplete("the file"))
-    }
-
-    /// All of a user's files, newest first; pages are fetched as they are needed.
-    pub fn list(&self, user_id: &str) -> impl Stream<Item = Result<File>> + Unpin {
-        let request = ListFilesRequest {
-            user_id: user_id.to_owned(),
-            page_size: PAGE_SIZE,
-            ..ListFilesRequest::default()
-        };
-        let pages =
-            stream::unfold((self.files.clone(), Some(request)), async |(mut files, next)| {
-                let mut request = next?;
-                match files.list_files(request.clone()).await {
-                    Err(status) => Some((vec![Err(status.into())], (files, None))),
-                    Ok(answer) => {
-                        let page = answer.into_inner();
-                        request.page_token = page.next_page_token;
-                        let next = (!request.page_token.is_empty()).then_some(request);
-                        Some((page.files.into_iter().map(Ok).collect(), (files, next)))
-                    }
-                }
-            });
-        Box::pin(pages.flat_map(stream::iter))
-    }
-
-    /// Deletes a file; `None` where there was none and that is allowed.
-    pub async fn delete(
-        &self,
-        file_id: &str,
-        user_id: &str,
-        allow_missing: bool,
-    ) -> Result<Option<File>> {
-        let request = DeleteFileRequest {
-            file_id: file_id.to_owned(),
-            user_id: user_id.to_owned(),
-            allow_missing,
-            ..DeleteFileRequest::default()
-        };
-        Ok(self.files.clone().delete_file(request).await?.into_inner().file)
-    }
-
     /// Makes a signed URL.
     pub async fn create_signed_url(
         &self,
@@ -161,6 +113,12 @@ impl Client {
             RevokeSignedUrlsRequest { file_id: file_id.to_owned(), user_id: user_id.to_owned() };
         let answer = self.files.clone().revoke_signed_urls(request).await?.into_inner();
         answer.file.ok_or(ClientError::Incomplete("the file"))
+    }
+
+    /// What a user stores and may store.
+    pub async fn usage(&self, user_id: &str) -> Result<GetUsageResponse> {
+        let request = GetUsageRequest { user_id: user_id.to_owned() };
+        Ok(self.files.clone().get_usage(request).await?.into_inner())
     }
 
     /// What the server accepts.

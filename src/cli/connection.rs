@@ -23,13 +23,9 @@ impl Connection {
     }
 }
 
-/// Options of every command about one file.
+/// Options of every command on files that their ids alone can name.
 #[derive(Debug, Args)]
-pub(super) struct Target {
-    /// The file's id
-    #[arg(value_name = "ID")]
-    pub(super) file_id: String,
-
+pub(super) struct Caller {
     /// The user on whose behalf to ask: another user's file is not found. Without it, the id alone decides
     #[arg(
         long,
@@ -41,5 +37,22 @@ pub(super) struct Target {
     pub(super) user: String,
 
     #[command(flatten)]
-    pub(super) connection: Connection,
+    connection: Connection,
+}
+
+impl Caller {
+    pub(super) async fn open(&self) -> Result<Client> {
+        self.connection.open().await
+    }
+}
+
+/// Options of every command about one file.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The file's id
+    #[arg(value_name = "ID")]
+    pub(super) file_id: String,
+
+    #[command(flatten)]
+    pub(super) caller: Caller,
 }

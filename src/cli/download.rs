@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::fs::{self, OpenOptions};
 
 use super::{connection::Target, progress};
-use crate::client::Client;
+use crate::{client::Client, proto::GetFileRequest};
 
 /// Download a file and check its hash on the way
 ///
@@ -25,11 +25,11 @@ pub(super) struct Download {
 
 impl Download {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let client = self.target.connection.open().await?;
+        let client = self.target.caller.open().await?;
         if self.output.as_deref() == Some(Path::new("-")) {
             let mut out = tokio::io::stdout();
-            let Target { file_id, user, .. } = &self.target;
-            client.download(file_id, user, &mut out, |_, _| ()).await?;
+            let Target { file_id, caller } = &self.target;
+            client.download(file_id, &caller.user, &mut out, |_, _| ()).await?;
             return Ok(());
         }
         let path = match &self.output {
@@ -40,7 +40,12 @@ impl Download {
     }
 
     async fn own_name(&self, client: &Client) -> anyhow::Result<PathBuf> {
-        let file = client.get(&self.target.file_id, &self.target.user).await?;
+        let request = GetFileRequest {
+            file_id: self.target.file_id.clone(),
+            user_id: self.target.caller.user.clone(),
+            show_deleted: false,
+        };
+        let file = client.get(request).await?;
         // Whatever a server says, nothing is written outside this directory.
         let name = Path::new(&file.filename).file_name().context("the file has no usable name")?;
         let path = PathBuf::from(name);
@@ -59,8 +64,8 @@ impl Download {
             bar.set_length(size);
             bar.set_position(received);
         };
-        let Target { file_id, user, .. } = &self.target;
-        let downloaded = client.download(file_id, user, &mut out, progress).await;
+        let Target { file_id, caller } = &self.target;
+        let downloaded = client.download(file_id, &caller.user, &mut out, progress).await;
         bar.finish_and_clear();
         let finished = match downloaded {
             Ok(_) => fs::rename(&partial, path).await.context("cannot finish the file"),

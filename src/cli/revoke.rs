@@ -16,8 +16,9 @@ pub(super) struct Revoke {
 
 impl Revoke {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let client = self.target.connection.open().await?;
-        let file = client.revoke_signed_urls(&self.target.file_id, &self.target.user).await?;
+        let client = self.target.caller.open().await?;
+        let Target { file_id, caller } = &self.target;
+        let file = client.revoke_signed_urls(file_id, &caller.user).await?;
         Ok(self.output.write_file(&file)?)
     }
 }

@@ -1,18 +1,17 @@
 //! `files types`.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{Write, stdout};
 
 use clap::Args;
 use serde_json::json;
 
-use super::connection::Connection;
+use super::{connection::Connection, output::Format};
 
 /// Write the types and purposes that the server accepts, and its limits
 #[derive(Debug, Args)]
 pub(super) struct Types {
-    /// Write JSON: the default where standard output is not a terminal
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 
     #[command(flatten)]
     connection: Connection,
@@ -23,7 +22,7 @@ impl Types {
         let found = self.connection.open().await?.capabilities().await?;
         let purposes: Vec<&str> = found.purposes.iter().map(|it| it.purpose.as_str()).collect();
         let mut out = stdout().lock();
-        if self.json || !stdout().is_terminal() {
+        if !self.format.is_for_people() {
             let types = found.file_types.iter().map(|it| {
                 json!({
                     "extension": it.extension,

@@ -11,8 +11,11 @@ use anyhow::Context;
 use clap::Args;
 use uuid::Uuid;
 
-use super::{connection::Connection, exit::Usage, output::Output, progress};
-use crate::client::{Client, Content, NewFile};
+use super::{connection::Connection, exit::Usage, output::Output, parse, progress, reference};
+use crate::{
+    client::{Client, Content, NewFile},
+    proto::Reference,
+};
 
 /// Upload files, one after the other, and write what became of each
 ///
@@ -40,24 +43,27 @@ pub(super) struct Upload {
     #[arg(long, value_name = "UUID")]
     upload_id: Option<Uuid>,
 
-    /// Life of the files, such as 12h or 30d; without it they are kept until they are deleted
+    /// Life of the files, such as 12h or 30d [default: the purpose's, without end unless configured]
     #[arg(long, value_name = "SPAN")]
     ttl: Option<humantime::Duration>,
 
     /// A label of your own; can be given more than once
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
     labels: Vec<(String, String)>,
+
+    /// What the files belong to, such as thread:t-42; can be given more than once, see `files help attach`
+    #[arg(long = "reference", value_name = "KIND:ID", value_parser = reference::parse)]
+    references: Vec<Reference>,
+
+    /// Delete the files when nothing refers to them any more
+    #[arg(long)]
+    delete_when_unreferenced: bool,
 
     #[command(flatten)]
     output: Output,
 
     #[command(flatten)]
     connection: Connection,
-}
-
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').ok_or("must be KEY=VALUE")?;
-    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 impl Upload {
@@ -87,6 +93,8 @@ impl Upload {
             upload_id: self.upload_id.unwrap_or_else(Uuid::new_v4).to_string(),
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             ttl: self.ttl.map(Duration::from),
+            references: self.references.clone(),
+            delete_when_unreferenced: self.delete_when_unreferenced,
         };
         let uploaded = client.upload(file, content, move |sent| shown.set_position(sent)).await;
         bar.finish_and_clear();

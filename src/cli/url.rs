@@ -50,7 +50,7 @@ enum Shown {
 
 impl SignUrl {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let client = self.target.connection.open().await?;
+        let client = self.target.caller.open().await?;
         let disposition = match self.disposition {
             None => Disposition::Unspecified,
             Some(Shown::Inline) => Disposition::Inline,
@@ -59,7 +59,7 @@ impl SignUrl {
         let ttl = self.ttl.map(Duration::from);
         let request = CreateSignedUrlRequest {
             file_id: self.target.file_id,
-            user_id: self.target.user,
+            user_id: self.target.caller.user,
             ttl: ttl.map(prost_types::Duration::try_from).transpose()?,
             disposition: disposition.into(),
             filename: self.filename,

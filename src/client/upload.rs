@@ -13,7 +13,9 @@ use futures_util::Stream;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::proto::{UploadFileRequest, UploadFinish, UploadStart, upload_file_request::Message};
+use crate::proto::{
+    Reference, UploadFileRequest, UploadFinish, UploadStart, upload_file_request::Message,
+};
 
 /// Bytes in a message: the size from which on larger ones gain nothing.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -35,8 +37,12 @@ pub struct NewFile {
     pub upload_id: String,
     /// The caller's own labels.
     pub labels: BTreeMap<String, String>,
-    /// Its life; `None`: for ever.
+    /// Its life; `None`: the purpose's default.
     pub ttl: Option<std::time::Duration>,
+    /// What it belongs to from the start.
+    pub references: Vec<Reference>,
+    /// Whether it goes when its last reference goes.
+    pub delete_when_unreferenced: bool,
 }
 
 /// Where the bytes come from.
@@ -119,6 +125,8 @@ fn start(file: NewFile) -> UploadStart {
         size_bytes: file.size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
         ttl: file.ttl.and_then(|ttl| prost_types::Duration::try_from(ttl).ok()),
         labels: file.labels,
+        references: file.references,
+        delete_when_unreferenced: file.delete_when_unreferenced,
         ..UploadStart::default()
     }
 }

@@ -14,7 +14,7 @@ async fn run(server: &TestServer, arguments: &[&str]) -> Result<Output> {
 }
 
 /// Standard output of a command that succeeds.
-async fn succeed(server: &TestServer, arguments: &[&str]) -> Result<String> {
+pub async fn succeed(server: &TestServer, arguments: &[&str]) -> Result<String> {
     let output = run(server, arguments).await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");
@@ -22,7 +22,7 @@ async fn succeed(server: &TestServer, arguments: &[&str]) -> Result<String> {
 }
 
 /// Exit code and message of a command that fails; nothing is written to standard output.
-async fn fail(server: &TestServer, arguments: &[&str]) -> Result<(i32, String)> {
+pub async fn fail(server: &TestServer, arguments: &[&str]) -> Result<(i32, String)> {
     let output = run(server, arguments).await?;
     assert_eq!(String::from_utf8(output.stdout)?, "", "{arguments:?}");
     Ok((output.status.code().unwrap_or(-1), String::from_utf8(output.stderr)?))
@@ -138,9 +138,26 @@ async fn a_download_that_fails_leaves_no_file() -> Result {
 async fn every_flag_has_help_and_shells_get_completions() -> Result {
     let server = TestServer::start().await?;
     let manual = succeed(&server, &["man"]).await?;
-    for command in ["serve", "upload", "url", "get", "list", "download", "delete", "types"] {
+    for command in [
+        "serve",
+        "upload",
+        "url",
+        "revoke",
+        "get",
+        "list",
+        "download",
+        "update",
+        "delete",
+        "undelete",
+        "attach",
+        "detach",
+        "delete-reference",
+        "usage",
+        "types",
+    ] {
         let help = succeed(&server, &[command, "--help"]).await?;
-        assert!(manual.contains(command), "{command} is not in the manual");
+        let written = command.replace('-', "\\-");
+        assert!(manual.contains(&written), "{command} is not in the manual");
         let mut lines = help.lines().peekable();
         while let Some(line) = lines.next() {
             if line.trim_start().starts_with('-') {
