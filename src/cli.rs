@@ -2,6 +2,7 @@
 //! as JSON elsewhere; everything else goes to standard error.
 
 mod attach;
+mod backup;
 mod complete;
 mod config;
 mod connection;
@@ -11,14 +12,18 @@ mod detach;
 mod download;
 mod exit;
 mod filter;
+mod fsck;
 mod get;
 mod list;
+mod migrate;
 mod output;
 mod parse;
 mod progress;
 mod reference;
 mod revoke;
 mod serve;
+mod settings;
+mod sweep;
 mod types;
 mod undelete;
 mod update;
@@ -35,7 +40,7 @@ use tokio::runtime::{Builder, Runtime};
 ///
 /// Exit codes: 0 success; 1 a failure of this program or the server; 2 a mistake in the command line or the
 /// configuration; 3 no such file; 4 refused by the server; 5 the server cannot be reached or is busy: try
-/// again.
+/// again; 6 a check, a sweep or a backup left something undone.
 #[derive(Debug, Parser)]
 #[command(name = "files", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -60,6 +65,11 @@ enum Command {
     DeleteReference(delete_reference::DeleteReference),
     Usage(usage::GetUsage),
     Types(types::Types),
+    Migrate(migrate::Migrate),
+    Sweep(sweep::Sweep),
+    Fsck(fsck::Check),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(complete::Completions),
@@ -100,6 +110,11 @@ impl Command {
             Self::DeleteReference(command) => command.run().await,
             Self::Usage(command) => command.run().await,
             Self::Types(command) => command.run().await,
+            Self::Migrate(command) => command.run().await,
+            Self::Sweep(command) => command.run().await,
+            Self::Fsck(command) => command.run().await,
+            Self::Backup(command) => command.run().await,
+            Self::Restore(command) => command.run().await,
             Self::Config(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs/architecture.md")]
 
 pub mod api;
+pub mod backup;
 pub mod blob;
 pub mod cli;
 pub mod client;
@@ -8,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod file;
+pub mod fsck;
 pub mod metadata;
 pub mod proto;
 pub mod server;

@@ -19,6 +19,7 @@ use crate::{
     config::{Config, HttpConfig},
     service::{Dependencies, FileService},
     signing::{UrlSigner, keys::KeyRing},
+    telemetry::metrics,
 };
 use data_dir::DataDir;
 use stores::{OpenFiles, Stores};
@@ -71,6 +72,10 @@ impl Server {
         let data = DataDir::open(&config.data_dir, role).await?;
         // An open file keeps its space when another process deletes it.
         let open_files = if role == Role::All { OpenFiles::Kept } else { OpenFiles::Closed };
+        if let Some(listen) = config.metrics_listen {
+            let shown = metrics::serve(listen);
+            shown.with_context(|| format!("cannot show metrics on {listen}"))?;
+        }
         let stores = Stores::open(&config, &data.layout(), open_files, &clock).await?;
         stores.warn_if_foreign().await;
         let grpc = bind(role.runs_grpc(), config.grpc.listen).await?;

@@ -29,7 +29,7 @@ const IDLE_READERS_MAX: usize = 8;
 const CHECKPOINT_PAGES: c_int = 2048;
 const STATEMENTS_CACHED: usize = 128;
 /// Pages copied in one step of a copy: all of them, so that it is of one moment and no write restarts it.
-const COPIED_PAGES: c_int = -1;
+const COPIED_PAGES: c_int = c_int::MAX;
 
 /// What database operations return.
 pub type Result<T> = std::result::Result<T, DatabaseError>;

@@ -12,7 +12,7 @@ use crate::{
     error::{ErrorCode, chain},
     metadata::{MetadataError, Orphan, Upkeep},
     storage::{Storage, StorageError},
-    telemetry,
+    telemetry::metrics as names,
 };
 pub use scrub::{ScrubPace, Scrubbed, Scrubber, note_verdict};
 pub use strays::{
@@ -112,13 +112,13 @@ impl Sweeper {
             Ok(()) => {
                 self.repository.forget(&orphan.file_id).await?;
                 swept.removed += 1;
-                metrics::counter!(telemetry::SWEPT).increment(1);
+                metrics::counter!(names::SWEPT).increment(1);
             }
             Err(error) => {
                 let error = chain(&error);
                 tracing::warn!(file_id = %orphan.file_id, error, "could not remove a blob");
                 swept.failed += 1;
-                metrics::counter!(telemetry::SWEEP_FAILURES).increment(1);
+                metrics::counter!(names::SWEEP_FAILURES).increment(1);
             }
         }
         Ok(())

@@ -1,6 +1,8 @@
-//! What is logged and how: the subscriber, request ids and span fields, in one place.
+//! What is logged and measured, and how: the subscriber, request ids, span fields and metrics, in one place.
 //!
 //! No signature, key or content ever gets here: spans hold a method or a path, never a query.
+
+pub mod metrics;
 
 use std::{
     io::IsTerminal,
@@ -13,21 +15,6 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Span;
 use tracing_subscriber::EnvFilter;
-
-/// Records removed with their bytes by the sweeper.
-pub const SWEPT: &str = "files_sweep_removed_total";
-/// Blobs that the sweeper could not remove.
-pub const SWEEP_FAILURES: &str = "files_sweep_failures_total";
-/// Old blobs without a record, at the last look.
-pub const STRAYS: &str = "files_sweep_strays";
-/// Blobs without a record that were removed.
-pub const STRAYS_REMOVED: &str = "files_sweep_strays_removed_total";
-/// 1 while there are too many blobs without a record to remove them unasked.
-pub const SWEEP_BRAKED: &str = "files_sweep_braked";
-/// Bytes read by the scrub.
-pub const SCRUBBED_BYTES: &str = "files_scrub_bytes_total";
-/// Files found damaged by the scrub.
-pub const DAMAGED: &str = "files_scrub_damaged_total";
 
 /// Longest request id that is taken over from a caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;

@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 
 use clap::Subcommand;
 
-use super::serve::Settings;
+use super::settings::Settings;
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]

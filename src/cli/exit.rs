@@ -11,6 +11,7 @@ const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
 const REFUSED: u8 = 4;
 const UNAVAILABLE: u8 = 5;
+const UNFINISHED: u8 = 6;
 
 /// Tells what went wrong on standard error, and the code to exit with.
 pub(super) fn report(error: &anyhow::Error) -> ExitCode {
@@ -27,6 +28,9 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
 fn code(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigMistakes>() || error.is::<Usage>() {
         return USAGE;
+    }
+    if error.is::<Unfinished>() {
+        return UNFINISHED;
     }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Address(_)) => USAGE,
@@ -53,6 +57,11 @@ fn will_never_fit(error: &ClientError) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Usage(pub(super) String);
+
+/// A command did its work and could not do all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unfinished(pub(super) String);
 
 #[cfg(test)]
 mod tests {

@@ -1,18 +1,12 @@
 //! `files serve`.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use rustix::{
-    fs::Mode,
-    process::{Resource, getrlimit, setrlimit},
-};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit::Usage;
+use super::settings::{Settings, keep_private};
 use crate::{
-    config::{Config, Sources},
     server::{Role, Server},
     telemetry,
 };
@@ -33,62 +27,6 @@ pub(super) struct Serve {
     role: Role,
 }
 
-/// Flags that stand for settings.
-#[derive(Debug, Args)]
-pub(super) struct Settings {
-    /// Read settings from this TOML file
-    #[arg(long, env = "FILES_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Keep database, blobs, key and locks in this directory [default: ./data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<String>,
-
-    /// Listen for gRPC here [default: 127.0.0.1:50051]
-    #[arg(long, value_name = "ADDR")]
-    grpc: Option<String>,
-
-    /// Listen for HTTP downloads here [default: 127.0.0.1:9000]
-    #[arg(long, value_name = "ADDR")]
-    http: Option<String>,
-
-    /// Begin signed URLs with this [default: http://localhost and the HTTP listener's port]
-    #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
-
-    /// Let the gRPC listener leave loopback although callers are not authenticated
-    #[arg(long)]
-    allow_unauthenticated: bool,
-}
-
-impl Settings {
-    pub(super) fn load(self) -> anyhow::Result<Config> {
-        let file = self.config.map(|path| match std::fs::read_to_string(&path) {
-            Ok(text) => Ok((path, text)),
-            Err(error) => Err(Usage(format!("cannot read {}: {error}", path.display()))),
-        });
-        let allow = self.allow_unauthenticated.then(|| "true".to_owned());
-        let flags = [
-            ("data_dir", "--data", self.data),
-            ("grpc.listen", "--grpc", self.grpc),
-            ("http.listen", "--http", self.http),
-            ("http.public_url", "--public-url", self.public_url),
-            ("auth.allow_unauthenticated", "--allow-unauthenticated", allow),
-        ];
-        let given = |(key, flag, value): (_, _, Option<String>)| Some((key, flag, value?));
-        Ok(Config::load(Sources {
-            file: file.transpose()?,
-            // What is not UTF-8 is none of ours.
-            variables: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
-            flags: flags.into_iter().filter_map(given).collect(),
-        })?)
-    }
-}
-
 /// Every connection and every open file takes a descriptor; the system's default allows few.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
@@ -100,8 +38,7 @@ fn raise_descriptor_limit() {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let config = self.settings.load()?;
-        // Whatever is made below the data directory is its owner's alone.
-        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        keep_private();
         raise_descriptor_limit();
         telemetry::start(config.log_format, &config.log_level)
             .map_err(|error| anyhow!("log.level: {error}"))?;

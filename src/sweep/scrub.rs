@@ -11,7 +11,7 @@ use crate::{
     error::chain,
     metadata::{FileRecord, Upkeep},
     storage::Storage,
-    telemetry,
+    telemetry::metrics as names,
 };
 
 /// Files taken at a time.
@@ -87,7 +87,7 @@ impl Scrubber {
     /// Tells whether the content is damaged, and notes it.
     async fn verify(&self, record: &FileRecord) -> Result<bool> {
         let paced = |bytes: u64| {
-            metrics::counter!(telemetry::SCRUBBED_BYTES).increment(bytes);
+            metrics::counter!(names::SCRUBBED_BYTES).increment(bytes);
             let span = bytes as f64 / self.pace.bytes_per_s_max.max(1) as f64;
             tokio::time::sleep(Duration::try_from_secs_f64(span).unwrap_or(IDLE))
         };
@@ -114,7 +114,7 @@ pub async fn note_verdict(
     }
     repository.quarantine(&file_id, damaged).await?;
     if damaged {
-        metrics::counter!(telemetry::DAMAGED).increment(1);
+        metrics::counter!(names::DAMAGED).increment(1);
         tracing::error!(%file_id, blob_key = %record.blob_key, ?verdict, "content is damaged");
     } else {
         tracing::info!(%file_id, "content is whole again");

@@ -12,7 +12,7 @@ use crate::{
     error::chain,
     metadata::Upkeep,
     storage::{BlobEntry, Storage},
-    telemetry,
+    telemetry::metrics as names,
 };
 
 /// Younger blobs are left alone, by the backend's clock.
@@ -158,9 +158,9 @@ impl StraySweeper {
         let suspects = std::mem::replace(&mut self.suspects, old.clone());
         let mut swept =
             StraysSwept { blobs: found.blobs, strays: old.len(), ..StraysSwept::default() };
-        metrics::gauge!(telemetry::STRAYS).set(old.len() as f64);
+        metrics::gauge!(names::STRAYS).set(old.len() as f64);
         swept.braked = !brake.lets_pass(old.len(), found.blobs);
-        metrics::gauge!(telemetry::SWEEP_BRAKED).set(f64::from(u8::from(swept.braked)));
+        metrics::gauge!(names::SWEEP_BRAKED).set(f64::from(u8::from(swept.braked)));
         if swept.braked {
             tracing::error!(
                 strays = old.len(),
@@ -172,7 +172,7 @@ impl StraySweeper {
         for key in old.intersection(&suspects) {
             self.storage.delete(key).await?;
             swept.removed += 1;
-            metrics::counter!(telemetry::STRAYS_REMOVED).increment(1);
+            metrics::counter!(names::STRAYS_REMOVED).increment(1);
             tracing::info!(blob_key = %key, "removed a blob without a record");
         }
         Ok(swept)

@@ -15,4 +15,5 @@ mod process;
 mod reflection;
 mod sidecar;
 mod support;
+mod upkeep;
 mod uploads;

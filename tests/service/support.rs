@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
@@ -38,8 +38,8 @@ pub struct TestServer {
     pub http: SocketAddr,
     pub clock: Arc<ManualClock>,
     pub data: PathBuf,
-    stop: CancellationToken,
-    _directory: TempDir,
+    _stop: DropGuard,
+    _directory: Option<TempDir>,
 }
 
 impl TestServer {
@@ -49,10 +49,15 @@ impl TestServer {
 
     /// A server with these settings; its clock stands still until it is moved.
     pub async fn configured(settings: &[(&str, &str)]) -> Result<Self> {
-        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(SystemClock.now().unix_s())));
         let directory = tempfile::tempdir()?;
         let data = directory.path().join("data");
-        let config = config(&data, settings)?;
+        Ok(Self { _directory: Some(directory), ..Self::on(&data, settings).await? })
+    }
+
+    /// The same on a data directory that outlives the server.
+    pub async fn on(data: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(SystemClock.now().unix_s())));
+        let config = config(data, settings)?;
         let clock_for_server = Arc::clone(&clock) as Arc<dyn Clock>;
         let server = Server::start_at(config, Role::All, clock_for_server).await?;
         let stop = server.shutdown_token();
@@ -62,9 +67,9 @@ impl TestServer {
             grpc: grpc.expect("a gRPC listener"),
             http: http.expect("an HTTP listener"),
             clock,
-            data,
-            stop,
-            _directory: directory,
+            data: data.to_owned(),
+            _stop: stop.drop_guard(),
+            _directory: None,
         })
     }
 
@@ -121,12 +126,6 @@ impl TestServer {
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-}
-
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 
