@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
     Intent, ListPosition, ListQuery, MetadataError, Orphan, Result, Upkeep, UploadTicket,
+    record::{first_reservation, next_reservation},
     start_digest,
 };
 use crate::{
@@ -65,8 +66,8 @@ impl FileRepository for MemoryRepository {
             }
             row.doom();
         }
-        let held = rows.held(&intent.spec.user_id, now);
-        let reserved_bytes = super::record::first_reservation(&intent, held)?;
+        let reserve = |held| first_reservation(&intent, held);
+        let reserved_bytes = rows.within_quota(&intent.spec.user_id, now, reserve)?;
         let ticket = UploadTicket {
             file_id: intent.file_id,
             blob_key: intent.blob_key,
@@ -83,8 +84,8 @@ impl FileRepository for MemoryRepository {
         let mut rows = self.rows();
         let row = rows.pending(ticket)?;
         let (user_id, own) = (row.spec.user_id.clone(), row.reserved_bytes);
-        let held = rows.held(&user_id, now);
-        let granted = super::record::next_reservation(quota, held, own, needed_bytes)?;
+        let more = |held| next_reservation(quota, held, own, needed_bytes);
+        let granted = rows.within_quota(&user_id, now, more)?;
         rows.pending(ticket)?.reserved_bytes = granted;
         Ok(granted)
     }

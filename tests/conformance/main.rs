@@ -17,4 +17,5 @@ macro_rules! promises {
 }
 
 mod metadata;
+mod model;
 mod storage;

@@ -176,13 +176,36 @@ impl Rows {
         usage
     }
 
-    /// What a user stores and has under way.
-    pub(super) fn held(&self, user_id: &UserId, now: Timestamp) -> Usage {
-        let mut held = self.stored(user_id, now);
-        let mine = self.0.values().filter(|row| row.spec.user_id == *user_id);
-        for row in mine.filter(|row| matches!(row.state, State::Pending)) {
+    /// Grants what `grant` says of what an owner holds. Where it refuses, files that nobody will see again
+    /// are left out first.
+    pub(super) fn within_quota(
+        &mut self,
+        user_id: &UserId,
+        now: Timestamp,
+        grant: impl Fn(Usage) -> Result<u64>,
+    ) -> Result<u64> {
+        if let Ok(granted) = grant(self.held(user_id)) {
+            return Ok(granted);
+        }
+        for row in self.0.values_mut().filter(|row| row.spec.user_id == *user_id) {
+            if row.record().is_some_and(|record| row.is_over(&record, now)) {
+                row.doom();
+            }
+        }
+        grant(self.held(user_id))
+    }
+
+    /// What a user stores, visible or not, and has under way.
+    fn held(&self, user_id: &UserId) -> Usage {
+        let mut held = Usage::default();
+        for row in self.0.values().filter(|row| row.spec.user_id == *user_id) {
+            let bytes = match &row.state {
+                State::Pending => row.reserved_bytes,
+                State::Live(file) => file.content.size_bytes,
+                State::Doomed => continue,
+            };
             held.file_count += 1;
-            held.stored_bytes += row.reserved_bytes;
+            held.stored_bytes += bytes;
         }
         held
     }
@@ -231,8 +254,7 @@ impl Rows {
             detached.detached.push(file_id);
             if file.delete_when_unreferenced && file.references.is_empty() {
                 let grace = grace.of(&file.purpose);
-                file.delete_time = Some(now);
-                file.purge_time = Some(now.plus(grace));
+                row.delete(grace, now);
                 if grace.is_zero() {
                     row.doom();
                 }

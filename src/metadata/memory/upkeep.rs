@@ -70,7 +70,9 @@ impl Upkeep for MemoryRepository {
     }
 
     async fn quarantine(&self, file_id: &FileId, damaged: bool) -> Result<()> {
-        if let Some(row) = self.rows().row(file_id) {
+        let mut rows = self.rows();
+        let live = rows.row(file_id).filter(|row| matches!(row.state, State::Live(_)));
+        if let Some(row) = live {
             row.quarantined = damaged;
         }
         Ok(())
