@@ -24,6 +24,26 @@ as_root() {
     fi
 }
 
+install_debian() {
+    command -v apt-get >/dev/null || fail "install these first: $*"
+    say "installing $*"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        -o Dpkg::Options::=--force-confold "$@" >/dev/null
+}
+
+# need_postgres: the server's programs, which are on no path. The tests start servers of their own: one that
+# Debian would make and start beside them is not wanted.
+need_postgres() {
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && return
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        as_root mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    install_debian postgresql
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || fail "PostgreSQL is installed, but its programs are not there"
+}
+
 # need_debian COMMAND=PACKAGE... installs each package whose command is not there.
 need_debian() {
     local missing=() pair
@@ -31,11 +51,7 @@ need_debian() {
         command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
     done
     [ "${#missing[@]}" -gt 0 ] || return 0
-    command -v apt-get >/dev/null || fail "install these first: ${missing[*]}"
-    say "installing ${missing[*]}"
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        "${missing[@]}" >/dev/null
+    install_debian "${missing[@]}"
     for pair in "$@"; do
         command -v "${pair%%=*}" >/dev/null || fail "${pair%%=*} is not there although ${pair#*=} is installed"
     done
@@ -67,5 +83,6 @@ need_npm() {
 # need_tools: what the tests and the checks use beside Cargo.
 need_tools() {
     need_debian chromium=chromium
+    need_postgres
     need_npm @bufbuild/buf@1.75.0 playwright-core@1.64.1
 }

@@ -100,6 +100,8 @@ pub struct DatabaseConfig {
     pub connections_max: u32,
     /// Longest to wait for a connection, and for a statement.
     pub timeout: Duration,
+    /// Whether times are those of PostgreSQL's clock, rather than of the process's own.
+    pub follow_clock: bool,
 }
 
 /// What keeps records and blobs in step.
@@ -156,6 +158,7 @@ fn database(reader: &mut Reader) -> DatabaseConfig {
         url,
         connections_max: count(reader, "database.connections_max", 16),
         timeout: span(reader, "database.timeout", 10),
+        follow_clock: true,
     }
 }
 

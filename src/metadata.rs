@@ -6,6 +6,7 @@ mod json;
 mod listing;
 pub mod memory;
 pub mod open;
+pub mod postgres;
 mod record;
 mod select;
 pub mod sqlite;

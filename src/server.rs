@@ -59,15 +59,20 @@ pub struct Server {
 impl Server {
     /// Opens the data directory, binds the listeners of `role` and begins to answer.
     pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
-        Self::start_at(config, role, Arc::new(SystemClock)).await
+        Self::start_by(config, role, Arc::new(SystemClock)).await
     }
 
-    /// The same at the time that `clock` shows.
+    /// The same at the time that `clock` shows, whatever a database's clock says.
     pub async fn start_at(
-        config: Config,
+        mut config: Config,
         role: Role,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
+        config.database.follow_clock = false;
+        Self::start_by(config, role, clock).await
+    }
+
+    async fn start_by(config: Config, role: Role, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         refuse_open_door(&config, role)?;
         let data = DataDir::open(&config.data_dir, role).await?;
         // An open file keeps its space when another process deletes it.

@@ -19,6 +19,7 @@ ALTER TABLE files
     -- What an upload has set aside of its owner's quota.
     ADD COLUMN reserved_bytes BIGINT NOT NULL DEFAULT 0;
 
+-- Folds ASCII alone: before this step no program kept files in PostgreSQL.
 UPDATE files SET
     filename_folded = lower(filename),
     mime_top_level = split_part(mime_type, '/', 1),

@@ -14,6 +14,7 @@ use crate::{
         Upkeep,
         cached::{CacheLimits, CachedRepository, Changes},
         open::{DatabaseTarget, open_repository},
+        postgres::PostgresOptions,
     },
     storage::{
         Storage,
@@ -50,15 +51,14 @@ impl Stores {
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let target = database_target(config, layout)?;
-        let (changes, age_max) = match &target {
+        let age_max = target.age_max();
+        let changes = match &target {
             DatabaseTarget::Sqlite(_) => {
-                let shared = Changes::shared(&layout.changes());
                 let path = layout.changes();
-                (
-                    shared.with_context(|| format!("cannot use {}", path.display()))?,
-                    target.age_max(),
-                )
+                let shared = Changes::shared(&path);
+                shared.with_context(|| format!("cannot use {}", path.display()))?
             }
+            DatabaseTarget::Postgres(_) => Changes::in_memory(),
         };
         let opened = open_repository(target, Arc::clone(clock)).await;
         let opened = opened.context("cannot open the database")?;
@@ -111,7 +111,14 @@ pub(super) fn database_target(config: &Config, layout: &Layout) -> anyhow::Resul
     };
     match url.expose_secret().strip_prefix("sqlite:") {
         Some("") => bail!("database.url: sqlite: wants a path behind it"),
-        Some(path) => Ok(DatabaseTarget::Sqlite(path.trim_start_matches("//").into())),
-        None => bail!("database.url: PostgreSQL is not available in this version"),
+        Some(path) => Ok(DatabaseTarget::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+        None => Ok(DatabaseTarget::Postgres(PostgresOptions {
+            connections_max: config.database.connections_max,
+            acquire_timeout: config.database.timeout,
+            statement_timeout: config.database.timeout,
+            operation_timeout: config.database.timeout * 2,
+            follow_database_clock: config.database.follow_clock,
+            ..PostgresOptions::new(url.clone())
+        })),
     }
 }

@@ -18,4 +18,7 @@ macro_rules! promises {
 
 mod metadata;
 mod model;
+#[allow(dead_code)]
+#[path = "../servers/postgres.rs"]
+mod postgres_server;
 mod storage;

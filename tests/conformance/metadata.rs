@@ -21,6 +21,7 @@ use files::{
         Upkeep, UploadTicket,
         cached::{CacheLimits, CachedRepository, Changes},
         memory::MemoryRepository,
+        postgres::PostgresRepository,
         sqlite::SqliteRepository,
     },
 };
@@ -72,6 +73,18 @@ async fn cached_sqlite() -> Result<Backend> {
     let directory = inner._directory.as_ref().expect("a directory");
     let changes = Changes::shared(&directory.path().join("changes"))?;
     cached(inner, changes)
+}
+
+async fn postgres() -> Result<Backend> {
+    let (clock, server) = (clock(), crate::postgres_server::shared());
+    let options = server.options(&server.database().await);
+    let times = Arc::clone(&clock) as Arc<dyn Clock>;
+    let repository = PostgresRepository::open(options, times).await?;
+    Ok(Backend { repository: Arc::new(repository), clock, _directory: None })
+}
+
+async fn cached_postgres() -> Result<Backend> {
+    cached(postgres().await?, Changes::in_memory())
 }
 
 fn cached(inner: Backend, changes: Changes) -> Result<Backend> {
@@ -144,7 +157,9 @@ macro_rules! conforms {
 
 conforms!(memory);
 conforms!(sqlite);
+conforms!(postgres);
 conforms!(cached_sqlite);
+conforms!(cached_postgres);
 
 fn user(name: &str) -> UserId {
     UserId::parse(name).expect("a user id")

@@ -20,7 +20,7 @@ use files::{
     metadata::{
         Association, Deletion, FileFilter, FileRecord, FileUpdate, Grace, Intended, Intent,
         ListPosition, ListQuery, MediaTypePattern, MetadataError, Upkeep, UploadTicket,
-        memory::MemoryRepository, sqlite::SqliteRepository,
+        memory::MemoryRepository, postgres::PostgresRepository, sqlite::SqliteRepository,
     },
 };
 use proptest::{prelude::*, test_runner::Config};
@@ -451,6 +451,21 @@ fn sqlite_answers_every_sequence_of_calls_as_the_model_does() {
             let path = directory.path().join("metadata.db");
             let times = Arc::clone(&clock) as Arc<dyn Clock>;
             let database = Arc::new(SqliteRepository::open(&path, times)?);
+            play(Pair::new(database, clock), &calls).await
+        }).expect("no failure");
+    });
+}
+
+#[test]
+fn postgres_answers_every_sequence_of_calls_as_the_model_does() {
+    let (runtime, server) = (runtime(), crate::postgres_server::shared());
+    let config = Config { failure_persistence: None, ..Config::with_cases(60) };
+    proptest!(config, |(calls in calls())| {
+        runtime.block_on(async {
+            let clock = clock();
+            let options = server.options(&server.database().await);
+            let times = Arc::clone(&clock) as Arc<dyn Clock>;
+            let database = Arc::new(PostgresRepository::open(options, times).await?);
             play(Pair::new(database, clock), &calls).await
         }).expect("no failure");
     });

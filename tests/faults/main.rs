@@ -7,3 +7,6 @@ mod effects;
 mod failing;
 mod full_disk;
 mod killed;
+mod postgres;
+#[path = "../servers/postgres.rs"]
+mod postgres_server;
