@@ -19,7 +19,9 @@ mod uploads;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, Postgres, Row, postgres::PgArguments, query::Query,
+};
 
 use super::{
     Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
@@ -80,6 +82,13 @@ impl PostgresRepository {
         };
         repository.check().await?;
         Ok(repository)
+    }
+
+    /// How the database would answer a listing, in its own words.
+    pub async fn explain(&self, query: &ListQuery) -> Result<String> {
+        let mut select = Select::page(query, self.clock.now(), statements::DIALECT);
+        select.sql.insert_str(0, "EXPLAIN ");
+        self.database.run(select, |connection, select| Box::pin(explain(connection, select))).await
     }
 
     /// The clock of the repository's times; with it the rest of the process tells the same time.
@@ -223,7 +232,18 @@ async fn find_all(
 }
 
 async fn list(connection: &mut PgConnection, select: &Select) -> sqlx::Result<Vec<FileRecord>> {
-    let mut query = sqlx::query(AssertSqlSafe(select.sql.as_str()));
+    rows::read_records(&bound(select).fetch_all(connection).await?)
+}
+
+async fn explain(connection: &mut PgConnection, select: &Select) -> sqlx::Result<String> {
+    let rows = bound(select).fetch_all(connection).await?;
+    let lines = rows.iter().map(|row| row.try_get::<String, _>(0));
+    Ok(lines.collect::<sqlx::Result<Vec<_>>>()?.join("\n"))
+}
+
+/// A listing's statement with its parameters. It is planned each time, for the values that it has.
+fn bound(select: &Select) -> Query<'_, Postgres, PgArguments> {
+    let mut query = sqlx::query(AssertSqlSafe(select.sql.as_str())).persistent(false);
     for value in &select.values {
         query = match value {
             // Nothing that is stored holds a NUL, so that nothing equals a text with one, or NULL.
@@ -232,5 +252,5 @@ async fn list(connection: &mut PgConnection, select: &Select) -> sqlx::Result<Ve
             Value::Bytes(bytes) => query.bind(bytes),
         };
     }
-    rows::read_records(&query.fetch_all(connection).await?)
+    query
 }

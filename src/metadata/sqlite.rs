@@ -68,6 +68,19 @@ impl SqliteRepository {
         Ok(copied.map_err(|error| MetadataError::Unavailable(error.into()))??)
     }
 
+    /// How the database would answer a listing, in its own words.
+    pub async fn explain(&self, query: &ListQuery) -> Result<String> {
+        let mut select = Select::page(query, self.clock.now(), statements::DIALECT);
+        select.sql.insert_str(0, "EXPLAIN QUERY PLAN ");
+        self.query(move |connection| {
+            let mut statement = connection.prepare(&select.sql)?;
+            let lines =
+                statement.query_map(values(select), |row| row.get::<_, String>("detail"))?;
+            Ok(lines.collect::<rusqlite::Result<Vec<_>>>()?.join("\n"))
+        })
+        .await
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Connection) -> Job<T> + Send + 'static,
@@ -237,13 +250,15 @@ fn find_visible(
 }
 
 fn list(connection: &Connection, select: Select) -> rusqlite::Result<Vec<FileRecord>> {
-    let values = select.values.into_iter().map(|value| match value {
+    let mut statement = connection.prepare_cached(&select.sql)?;
+    statement.query_map(values(select), read_record)?.collect()
+}
+
+/// A listing's parameters in SQLite's types.
+fn values(select: Select) -> impl rusqlite::Params {
+    params_from_iter(select.values.into_iter().map(|value| match value {
         Value::Text(text) => types::Value::Text(text),
         Value::Number(number) => types::Value::Integer(number),
         Value::Bytes(bytes) => types::Value::Blob(bytes),
-    });
-    connection
-        .prepare_cached(&select.sql)?
-        .query_map(params_from_iter(values), read_record)?
-        .collect()
+    }))
 }

@@ -16,8 +16,11 @@ macro_rules! promises {
     };
 }
 
+#[path = "../servers/many_rows.rs"]
+mod many_rows;
 mod metadata;
 mod model;
+mod plans;
 #[allow(dead_code)]
 #[path = "../servers/postgres.rs"]
 mod postgres_server;

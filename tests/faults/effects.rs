@@ -36,7 +36,7 @@ use crate::failing::{FailingRepository, FailingStorage, Moment, Plan};
 
 type Result<T = ()> = anyhow::Result<T>;
 
-const CACHE: ReadCache = ReadCache { small_bytes_max: 1 << 20, open_files_max: 16 };
+pub const CACHE: ReadCache = ReadCache { small_bytes_max: 1 << 20, open_files_max: 16 };
 
 /// More effects than any of the flows has.
 const EFFECTS_MAX: usize = 12;
@@ -141,7 +141,7 @@ impl Rig {
     }
 }
 
-fn policy() -> Policy {
+pub fn policy() -> Policy {
     Policy {
         types: Default::default(),
         purposes: Purposes::default(),
@@ -157,7 +157,7 @@ fn policy() -> Policy {
     }
 }
 
-fn spec() -> FileSpec {
+pub fn spec() -> FileSpec {
     FileSpec {
         user_id: UserId::parse("u").expect("a user id"),
         purpose: Purpose::stored("assistants".to_owned()),

@@ -8,5 +8,7 @@ mod failing;
 mod full_disk;
 mod killed;
 mod postgres;
+#[allow(dead_code)]
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
+mod replicas;

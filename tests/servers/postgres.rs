@@ -85,6 +85,10 @@ impl Server {
         assert_eq!(line, "done\n");
     }
 
+    pub(crate) fn url(&self, database: &str) -> String {
+        url(self.port, database)
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -11,8 +11,12 @@ mod files;
 mod lifecycle;
 mod lifecycle_bad_input;
 mod links;
+#[allow(dead_code)]
+#[path = "../servers/postgres.rs"]
+mod postgres_server;
 mod process;
 mod reflection;
+mod replicas;
 mod sidecar;
 mod support;
 mod upkeep;

@@ -49,7 +49,11 @@ impl TestServer {
 
     /// A server with these settings; its clock stands still until it is moved.
     pub async fn configured(settings: &[(&str, &str)]) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
+        Self::within(tempfile::tempdir()?, settings).await
+    }
+
+    /// The same with its data directory below `directory`, which goes with it.
+    pub async fn within(directory: TempDir, settings: &[(&str, &str)]) -> Result<Self> {
         let data = directory.path().join("data");
         Ok(Self { _directory: Some(directory), ..Self::on(&data, settings).await? })
     }
