@@ -146,7 +146,13 @@ impl Config {
 }
 
 fn database(reader: &mut Reader) -> DatabaseConfig {
-    let url = reader.take_secret("database.url");
+    let url = match (reader.take_secret("database.url"), secret_file(reader, "database.url_file")) {
+        (Some(_), Some(_)) => {
+            reader.refuse("database.url_file", "cannot be set together with database.url");
+            None
+        }
+        (inline, from_file) => inline.or(from_file),
+    };
     let known = |url: &SecretString| {
         let url = url.expose_secret();
         ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme))
@@ -159,6 +165,18 @@ fn database(reader: &mut Reader) -> DatabaseConfig {
         connections_max: count(reader, "database.connections_max", 16),
         timeout: span(reader, "database.timeout", 10),
         follow_clock: true,
+    }
+}
+
+/// A secret in a file of its own, where the setting `key` names one.
+fn secret_file(reader: &mut Reader, key: &str) -> Option<SecretString> {
+    let path: PathBuf = reader.take_optional(key)?;
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text.trim().to_owned().into()),
+        Err(error) => {
+            reader.refuse(key, format!("cannot read {}: {error}", path.display()));
+            None
+        }
     }
 }
 
@@ -370,6 +388,21 @@ mod tests {
         assert!(policy.types.iter().any(|(extension, _)| extension == "ipynb"));
         assert_eq!(policy.file_bytes_max("notes"), 1024 * 1024);
         assert_eq!(policy.purposes.iter().count(), 2);
+    }
+
+    #[test]
+    fn the_database_is_named_inline_or_in_a_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("url");
+        std::fs::write(&path, "postgres://files:s3cret@db/files\n").expect("written");
+        let path = path.to_str().expect("UTF-8");
+        let config = load("", &[("FILES__DATABASE__URL_FILE", path)]).expect("valid");
+        let url = config.database.url.as_ref().map(ExposeSecret::expose_secret);
+        assert_eq!(url, Some("postgres://files:s3cret@db/files"));
+        assert!(!format!("{config:?}").contains("s3cret"));
+        let both = [("FILES__DATABASE__URL_FILE", path), ("FILES__DATABASE__URL", "sqlite:x")];
+        assert!(load("", &both).is_err());
+        assert!(load("", &[("FILES__DATABASE__URL", "mysql://x")]).is_err());
     }
 
     #[test]

@@ -6,9 +6,15 @@ mod cpu;
 mod download;
 mod http;
 mod limits;
+#[path = "../../tests/servers/many_rows.rs"]
+mod many_rows;
 mod memory;
 mod nginx;
+#[allow(dead_code, clippy::expect_used, clippy::panic)]
+#[path = "../../tests/servers/postgres.rs"]
+mod postgres_server;
 mod process;
+mod records;
 mod scale;
 mod server;
 mod signing;
@@ -121,6 +127,7 @@ impl Bench {
         cases.extend(download::cases(self)?);
         cases.push(limits::loopback_case(self));
         cases.extend(signing::cases(&self.scale)?);
+        cases.extend(records::cases(self, place));
         Ok(cases)
     }
 

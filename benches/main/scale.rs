@@ -27,6 +27,8 @@ pub(crate) struct Scale {
     pub(crate) memory_bytes: u64,
     /// Links signed or verified in one measurement.
     pub(crate) links: usize,
+    /// Rows in the large database.
+    pub(crate) rows: u64,
 }
 
 impl Scale {
@@ -40,6 +42,7 @@ impl Scale {
             memory_uploads: 64,
             memory_bytes: if quick { 16 * MIB } else { 64 * MIB },
             links: if quick { 50_000 } else { 500_000 },
+            rows: if quick { 20_000 } else { 1_000_000 },
         }
     }
 }

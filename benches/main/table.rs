@@ -109,7 +109,7 @@ fn mib(bytes: f64) -> String {
 }
 
 /// A whole number with its thousands apart: `12,345`.
-fn grouped(number: f64) -> String {
+pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -90,10 +90,12 @@ fn quotas(reader: &mut Reader) -> Quotas {
 }
 
 fn quota(reader: &mut Reader, section: &str) -> Quota {
+    let count: Option<u64> = reader.take_optional(&format!("{section}.file_count_max"));
     let bytes: Option<ByteSize> = reader.take_optional(&format!("{section}.stored_bytes_max"));
+    // 0 is no limit, as in what GetUsage answers.
     Quota {
-        file_count_max: reader.take_optional(&format!("{section}.file_count_max")),
-        stored_bytes_max: bytes.map(|bytes| bytes.as_u64()),
+        file_count_max: count.filter(|most| *most > 0),
+        stored_bytes_max: bytes.map(|bytes| bytes.as_u64()).filter(|most| *most > 0),
     }
 }
 
@@ -128,7 +130,7 @@ mod tests {
     fn a_users_own_quota_replaces_everybodys() {
         let policy = load(
             "[quotas]\nstored_bytes_max = '1 GiB'\nfile_count_max = 10\n\
-             [quotas.users.'a.b@example']\nfile_count_max = 20",
+             [quotas.users.'a.b@example']\nfile_count_max = 20\nstored_bytes_max = '0 B'",
         )
         .policy;
         let of = |user: &str| policy.quotas.of(&UserId::parse(user).expect("a user id"));

@@ -52,14 +52,10 @@ impl Stores {
     ) -> anyhow::Result<Self> {
         let target = database_target(config, layout)?;
         let age_max = target.age_max();
-        let changes = match &target {
-            DatabaseTarget::Sqlite(_) => {
-                let path = layout.changes();
-                let shared = Changes::shared(&path);
-                shared.with_context(|| format!("cannot use {}", path.display()))?
-            }
-            DatabaseTarget::Postgres(_) => Changes::in_memory(),
-        };
+        // Shared with every process on the same data directory, whatever the database.
+        let path = layout.changes();
+        let changes = Changes::shared(&path);
+        let changes = changes.with_context(|| format!("cannot use {}", path.display()))?;
         let opened = open_repository(target, Arc::clone(clock)).await;
         let opened = opened.context("cannot open the database")?;
         let clock = opened.clock;

@@ -89,7 +89,10 @@ impl FileService {
         let found = self.repository.find(&query.grant().file_id).await?;
         let epoch = found.as_ref().map_or(0, |record| record.file.link_epoch);
         self.signer.verify(query, epoch, now)?;
-        found.filter(|record| record.is_visible(now)).ok_or(ServiceError::FileNotFound)
+        let visible = found.filter(|record| record.is_visible(now));
+        let record = visible.ok_or(ServiceError::FileNotFound)?;
+        refuse_damaged(&record)?;
+        Ok(record)
     }
 
     /// How long a link's content may be kept by the browser that fetched it: at most `most`, and never past

@@ -138,6 +138,11 @@ impl StraySweeper {
                 tokio::time::sleep(interval).await;
                 match self.pass(Brake::On).await {
                     Ok(swept) if swept.strays == 0 => {}
+                    Ok(StraysSwept { braked: true, strays, blobs, .. }) => tracing::error!(
+                        strays,
+                        blobs,
+                        "too many blobs without a record: none is removed; see `files sweep --help`"
+                    ),
                     Ok(swept) => tracing::info!(?swept, "looked for blobs without a record"),
                     Err(error) => {
                         tracing::warn!(
@@ -162,11 +167,6 @@ impl StraySweeper {
         swept.braked = !brake.lets_pass(old.len(), found.blobs);
         metrics::gauge!(names::SWEEP_BRAKED).set(f64::from(u8::from(swept.braked)));
         if swept.braked {
-            tracing::error!(
-                strays = old.len(),
-                blobs = found.blobs,
-                "too many blobs without a record: none is removed; see `files sweep --help`"
-            );
             return Ok(swept);
         }
         for key in old.intersection(&suspects) {

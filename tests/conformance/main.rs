@@ -16,6 +16,7 @@ macro_rules! promises {
     };
 }
 
+mod cached;
 #[path = "../servers/many_rows.rs"]
 mod many_rows;
 mod metadata;

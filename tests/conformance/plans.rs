@@ -26,7 +26,7 @@ fn single() -> Vec<(&'static str, FileFilter, &'static str)> {
     let none = FileFilter::default;
     let reference = Reference::parse("reference", Some(ReferenceKind::Thread), "t").expect("valid");
     let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
-    let sha256 = format!("{:032}", 7).into_bytes().try_into().expect("32 bytes");
+    let sha256 = format!("{:032}", 0).into_bytes().try_into().expect("32 bytes");
     let at = Timestamp::from_unix_us(20_000);
     let top_level = MediaTypePattern::TopLevel("image".to_owned());
     let exact = MediaTypePattern::Exact("image/png".to_owned());

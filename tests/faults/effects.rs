@@ -9,13 +9,13 @@ use files::{
     error::ErrorCode,
     file::{
         FileSpec, labels::Labels, media_type::MediaType, name::FileName, purpose::Purpose,
-        purpose::Purposes, user::UserId,
+        purpose::Purposes, usage::Quota, user::UserId,
     },
     metadata::{FileRecord, Upkeep, memory::MemoryRepository, sqlite::SqliteRepository},
     service::{
         Dependencies, FileService, ServiceError,
         metadata::Deletion,
-        policy::{Policy, UploadLimits},
+        policy::{Policy, Quotas, UploadLimits},
         upload::{UploadPart, Uploaded},
     },
     signing::{UrlSigner, keys::KeyRing},
@@ -53,6 +53,10 @@ struct Rig {
 
 impl Rig {
     fn new(plan: Arc<Plan>, on_disk: bool) -> Result<Self> {
+        Self::within(plan, on_disk, policy())
+    }
+
+    fn within(plan: Arc<Plan>, on_disk: bool, policy: Policy) -> Result<Self> {
         let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(1_711_657_200)));
         let times: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let directory = on_disk.then(tempfile::tempdir).transpose()?;
@@ -86,7 +90,7 @@ impl Rig {
             signer: Arc::new(UrlSigner::new(keys, &url::Url::parse("http://localhost")?)),
             clock: times,
         };
-        let service = Arc::new(FileService::new(dependencies, policy()));
+        let service = Arc::new(FileService::new(dependencies, policy));
         Ok(Self { service, repository, storage, clock, plan, _directory: directory })
     }
 
@@ -305,5 +309,34 @@ async fn an_upload_taken_over_and_swept_leaves_nothing_when_it_ends() -> Result 
             rig.assert_holds(&[(&second.record, &content)]).await?;
         }
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_upload_that_fails_anywhere_gives_back_what_it_set_aside() -> Result {
+    let quota = Quota { file_count_max: Some(1), stored_bytes_max: Some(3 << 20) };
+    let mut failed = Vec::new();
+    for moment in [Moment::Before, Moment::After] {
+        for fail_at in 0..EFFECTS_MAX {
+            let quotas = Quotas { default: quota, ..Quotas::default() };
+            let policy = Policy { quotas, ..policy() };
+            let rig = Rig::within(Plan::new(fail_at, moment, false), true, policy)?;
+            // More than the first step, so that more is set aside on the way.
+            let content = Bytes::from(vec![b'x'; 5 << 19]);
+            let first = rig.upload(&spec(), &content).await;
+            failed.extend(rig.plan.failed());
+            rig.plan.repair();
+            rig.sweep().await?;
+            let user = spec().user_id;
+            // Published, and only the answer was lost: the file is there, as a retry would find.
+            let kept = first.is_ok() || rig.plan.failed() == Some("publish");
+            let stored = rig.repository.usage(&user).await?.stored_bytes;
+            assert!(stored == 0 || (kept && stored == content.len() as u64), "{stored}");
+            if stored == 0 {
+                rig.upload(&spec(), &content).await?;
+            }
+        }
+    }
+    assert!(failed.contains(&"reserve"), "{failed:?}");
     Ok(())
 }

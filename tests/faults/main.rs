@@ -12,3 +12,4 @@ mod postgres;
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
 mod replicas;
+mod upkeep;

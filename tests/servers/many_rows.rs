@@ -10,7 +10,7 @@ pub(crate) fn sqlite(rows: u64) -> String {
         "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {rows})"
     );
     let digits = "printf('%022d', n)";
-    let hash = "CAST(printf('%032d', (n / 10) % 1000) AS BLOB)";
+    let hash = "CAST(printf('%032d', (n / 10) % 2) AS BLOB)";
     let key = "CAST(printf('%016d', n) AS BLOB)";
     insert(&numbers, "numbers", digits, hash, key)
 }
@@ -19,12 +19,12 @@ pub(crate) fn sqlite(rows: u64) -> String {
 pub(crate) fn postgres(rows: u64) -> String {
     let numbers = format!("generate_series(0, {rows} - 1) AS numbers (n)");
     let digits = "lpad(n::text, 22, '0')";
-    let hash = "convert_to(lpad(((n / 10) % 1000)::text, 32, '0'), 'UTF8')";
+    let hash = "convert_to(lpad(((n / 10) % 2)::text, 32, '0'), 'UTF8')";
     let key = "convert_to(lpad(n::text, 16, '0'), 'UTF8')";
     insert("", &numbers, digits, hash, key) + "; ANALYZE"
 }
 
-/// Half of the busy user's files meet each condition, and every thousandth has the same content.
+/// Half of each user's files meet each condition.
 fn insert(with: &str, numbers: &str, digits: &str, hash: &str, key: &str) -> String {
     let user = format!("CASE n % 10 WHEN 0 THEN '{BUSY_USER}' ELSE 'user ' || (n % 997) END");
     let half = "(n / 10) % 2 = 0";

@@ -382,3 +382,19 @@ async fn probes_tell_of_the_drain() -> Result {
     assert_eq!(ended.0, Some(0));
     Ok(())
 }
+
+#[tokio::test]
+async fn metrics_are_shown_where_they_are_wanted() -> Result {
+    let directory = tempfile::tempdir()?;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut command = serve(directory.path(), &[]);
+    command.env("FILES__METRICS__LISTEN", free.to_string());
+    let _server = Process::start(command).await?;
+    let answer = request(free, "GET", "/metrics", &[]).await?;
+    let text = String::from_utf8(answer.body)?;
+    for line in ["files_sweep_removed_total 0", "files_sweep_braked 0", "files_scrub_damaged_total 0"] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    assert!(text.contains("# HELP files_sweep_strays "), "{text}");
+    Ok(())
+}

@@ -149,6 +149,8 @@ async fn lost_content_is_found_taken_out_of_service_and_put_back() -> Result {
     // The running server knows at once, although it had the file at hand.
     let refused = server.get(&link, &[]).await?;
     assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (500, "CONTENT_DAMAGED"));
+    let head = crate::support::request(server.http, "HEAD", &link, &[]).await?;
+    assert_eq!(head.status, 500);
     let mut client = server.client().await?;
     for id in &all {
         assert_refused(content(&server, id).await, Code::DataLoss, "CONTENT_DAMAGED", None);

@@ -22,6 +22,7 @@ const SET: &str = "SELECT \
      set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
          WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false), \
      set_config('default_transaction_isolation', 'read committed', false), \
+     set_config('client_min_messages', 'warning', false), \
      set_config('statement_timeout', $1, false), \
      set_config('lock_timeout', $2, false), \
      set_config('idle_in_transaction_session_timeout', $2, false)";

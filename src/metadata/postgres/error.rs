@@ -53,6 +53,8 @@ impl From<Error> for MetadataError {
             | Error::ColumnIndexOutOfBounds { .. }
             | Error::ColumnNotFound(_)
             | Error::Decode(_) => Self::Damaged(error.into()),
+            // Holds what is wrong, and says nothing of its own.
+            Error::Configuration(unfit) => Self::Unavailable(unfit),
             _ if code_of(&error).as_deref() == Some(DISK_FULL) => Self::Full(error.into()),
             _ => Self::Unavailable(error.into()),
         }
