@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     clock::Timestamp,
+    error::chain,
     metadata::{FileRecord, MetadataError, Upkeep},
     storage::{ByteRange, Storage, StorageError},
 };
@@ -92,7 +93,7 @@ async fn copy_blob(record: &FileRecord, from: &dyn Storage, to: &dyn Storage) ->
     let content = record.file.content;
     let whole = ByteRange::whole(content.size_bytes);
     let blob = match from.open(key, whole).await {
-        Err(StorageError::Missing(_) | StorageError::Truncated(_)) => return Ok(false),
+        Err(error) if is_lost(&error) => return Ok(false),
         opened => opened?,
     };
     let mut writer = to.create(key).await?;
@@ -100,7 +101,7 @@ async fn copy_blob(record: &FileRecord, from: &dyn Storage, to: &dyn Storage) ->
     let mut pieces = blob.into_stream(PIECE_BYTES);
     while let Some(piece) = pieces.next().await {
         let piece = match piece {
-            Err(StorageError::Truncated(_)) => {
+            Err(error) if is_lost(&error) => {
                 writer.abort().await?;
                 return Ok(false);
             }
@@ -115,10 +116,26 @@ async fn copy_blob(record: &FileRecord, from: &dyn Storage, to: &dyn Storage) ->
         writer.write(vec![piece]).await?;
     }
     let found: [u8; 32] = sha256.finalize().into();
-    if found != content.sha256 || from.size(key).await? != content.size_bytes {
+    let size = match from.size(key).await {
+        Err(error) if is_lost(&error) => None,
+        size => Some(size?),
+    };
+    if found != content.sha256 || size != Some(content.size_bytes) {
         writer.abort().await?;
         return Ok(false);
     }
     writer.commit().await?;
     Ok(true)
+}
+
+/// Whether a blob is not to be had: gone, cut short, or on a part of the disk that cannot be read. It holds up
+/// no other.
+fn is_lost(error: &StorageError) -> bool {
+    if let StorageError::Unavailable { .. } = error {
+        tracing::warn!(error = chain(error), "could not read a blob to copy it");
+    }
+    matches!(
+        error,
+        StorageError::Missing(_) | StorageError::Truncated(_) | StorageError::Unavailable { .. }
+    )
 }

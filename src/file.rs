@@ -98,6 +98,16 @@ pub struct File {
 }
 
 impl File {
+    /// Bytes of what its owner can make large: name, labels and references.
+    pub fn variable_bytes(&self) -> usize {
+        /// What an entry takes beside its texts.
+        const ENTRY: usize = 8;
+        let labels = self.labels.as_map().iter();
+        let labels: usize = labels.map(|(key, value)| key.len() + value.len() + ENTRY).sum();
+        let references: usize = self.references.iter().map(|it| it.id().len() + ENTRY).sum();
+        self.name.as_str().len() + self.user_id.as_str().len() + labels + references
+    }
+
     /// The opaque value that changes with every metadata change.
     pub fn etag(&self) -> String {
         format!("{:x}", self.revision)

@@ -27,7 +27,7 @@ pub struct FsckOptions {
     pub content: bool,
     /// Whether what is found is mended.
     pub repair: bool,
-    /// Whether blobs without a record are removed however many they are.
+    /// Whether blobs without a record are removed, and lost content taken out of service, however much it is.
     pub brake: Brake,
 }
 
@@ -69,6 +69,26 @@ struct Run<'a> {
     tell: &'a mut (dyn FnMut(Event) + Send),
 }
 
+/// How many files may still be taken out of service.
+struct Quarantine {
+    left: usize,
+    braked: bool,
+    allowed: bool,
+}
+
+impl Quarantine {
+    /// Whether one more file may be taken out of service, or put back into it.
+    fn admits(&mut self, damaged: bool) -> bool {
+        if !self.allowed || !damaged {
+            return self.allowed;
+        }
+        self.braked |= self.left == 0;
+        let admitted = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        admitted
+    }
+}
+
 impl Run<'_> {
     fn found(&mut self, problem: Problem, mended: bool) {
         self.summary.findings += 1;
@@ -91,7 +111,7 @@ impl Fsck {
     pub async fn run(&self, tell: &mut (dyn FnMut(Event) + Send)) -> Result<Summary> {
         let mut run = Run { summary: Summary::default(), tell };
         let ours = self.check_owner(&mut run).await?;
-        self.check_files(&mut run).await?;
+        self.check_files(&mut run, ours).await?;
         self.check_stale_records(&mut run, ours).await?;
         self.check_strays(&mut run, ours).await?;
         self.check_usage(&mut run).await?;
@@ -101,23 +121,38 @@ impl Fsck {
     /// Whether the storage bears this database's mark.
     async fn check_owner(&self, run: &mut Run<'_>) -> Result<bool> {
         let own = self.repository.identity().await?;
-        let owner = self.storage.mark(own).await?;
-        if owner != own {
-            run.found(Problem::ForeignStorage { owner }, false);
+        match self.storage.owner().await? {
+            Some(owner) if owner == own => Ok(true),
+            Some(owner) => {
+                run.found(Problem::ForeignStorage { owner }, false);
+                Ok(false)
+            }
+            None => {
+                run.found(Problem::UnmarkedStorage, false);
+                Ok(false)
+            }
         }
-        Ok(owner == own)
     }
 
-    async fn check_files(&self, run: &mut Run<'_>) -> Result<()> {
+    async fn check_files(&self, run: &mut Run<'_>, ours: bool) -> Result<()> {
+        let mut quarantine = Quarantine {
+            // Where so much is missing at once, it is more likely that the storage is the wrong one.
+            left: self.options.brake.most(self.repository.totals().await?.file_count as usize),
+            braked: false,
+            allowed: self.options.repair && ours,
+        };
         let mut after = None;
         loop {
             let page = self.repository.walk(after.as_ref(), BATCH).await?;
             let Some(last) = page.last() else {
+                if quarantine.braked {
+                    run.found(Problem::QuarantineBraked, false);
+                }
                 return Ok(());
             };
             after = Some(last.file.id);
             for record in &page {
-                self.check_file(record, run).await?;
+                self.check_file(record, run, &mut quarantine).await?;
                 run.summary.files += 1;
                 run.summary.bytes += record.file.content.size_bytes;
                 (run.tell)(Event::Looked(record.file.content.size_bytes));
@@ -125,7 +160,12 @@ impl Fsck {
         }
     }
 
-    async fn check_file(&self, record: &FileRecord, run: &mut Run<'_>) -> Result<()> {
+    async fn check_file(
+        &self,
+        record: &FileRecord,
+        run: &mut Run<'_>,
+        quarantine: &mut Quarantine,
+    ) -> Result<()> {
         let storage = self.storage.as_ref();
         let verdict = match self.options.content {
             true => verify_content(storage, record, async |_| {}).await,
@@ -151,10 +191,11 @@ impl Fsck {
         if self.repository.find(&record.file.id).await?.is_none() {
             return Ok(());
         }
-        if self.options.repair {
+        let damaged = verdict != Verdict::Whole;
+        let noted = damaged == record.quarantined || quarantine.admits(damaged);
+        if noted {
             note_verdict(self.repository.as_ref(), record, verdict).await?;
         }
-        let noted = self.options.repair || (verdict != Verdict::Whole) == record.quarantined;
         run.found(Problem::of_verdict(record, verdict), noted);
         Ok(())
     }

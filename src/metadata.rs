@@ -67,6 +67,11 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
     /// [`FileRecord::is_visible`].
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>>;
 
+    /// The same as the database says it now, where a copy at hand would not do.
+    async fn find_now(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
+        self.find(file_id).await
+    }
+
     /// A page of a user's files, newest first.
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>>;
 
@@ -91,8 +96,8 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
     async fn detach(&self, association: Association, grace: Arc<Grace>) -> Result<Detached>;
 
     /// Unties up to `limit` files of `owner`, or of every user, from a reference that is gone, and softly
-    /// deletes those that lived only for it. Unfinished and soft-deleted files lose it, too, uncounted.
-    /// Nothing detached means that nothing is left to detach.
+    /// deletes those that lived only for it. Unfinished, soft-deleted and expired files lose it, too. Nothing
+    /// untied means that nothing is left to untie.
     async fn delete_reference(
         &self,
         owner: Option<&UserId>,
@@ -141,9 +146,17 @@ pub trait Upkeep: FileRepository {
     /// Notes whether a file's bytes were found damaged. Neither its etag nor its times change.
     async fn quarantine(&self, file_id: &FileId, damaged: bool) -> Result<()>;
 
-    /// Takes the files whose content was last verified before `before`, longest ago first, up to `limit`:
-    /// from then on they count as verified now, so that no other process takes them, too.
-    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Result<Vec<FileRecord>>;
+    /// Takes the files whose content was last verified before `before`, longest ago first, up to `limit`. They
+    /// are taken again only when `lease` has passed, so that no two processes are at one of them.
+    async fn claim_unverified(
+        &self,
+        before: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<FileRecord>>;
+
+    /// Notes that a file's content was verified now.
+    async fn note_verified(&self, file_id: &FileId) -> Result<()>;
 
     /// What all users together store.
     async fn totals(&self) -> Result<Usage>;

@@ -82,6 +82,7 @@ impl Server {
             shown.with_context(|| format!("cannot show metrics on {listen}"))?;
         }
         let stores = Stores::open(&config, &data.layout(), open_files, &clock).await?;
+        stores.refuse_lost_storage().await?;
         stores.warn_if_foreign().await;
         let grpc = bind(role.runs_grpc(), config.grpc.listen).await?;
         let http = bind(role.runs_http(), config.http.listen).await?;

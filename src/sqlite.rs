@@ -194,6 +194,13 @@ impl Database {
     }
 }
 
+/// How many migrations have been applied to the database at `path`, which must be there.
+pub fn schema_version(path: &Path) -> Result<usize> {
+    let connection = connect_reader(path)?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
 fn connect(path: &Path) -> Result<Connection> {
     configured(Connection::open(path)?)
 }

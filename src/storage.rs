@@ -168,6 +168,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// What unfinished writers left behind, or are still at, in the same order and pages.
     async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>>;
 
+    /// The mark that says whose the storage is; `None` where it bears none yet.
+    async fn owner(&self) -> Result<Option<Uuid>>;
+
     /// Marks the storage as belonging to `owner`, unless it bears a mark already; answers the mark that it
     /// bears, durably, from then on.
     async fn mark(&self, owner: Uuid) -> Result<Uuid>;

@@ -129,7 +129,7 @@ impl Sidecar {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let query = SignedQuery::parse(uri.query().unwrap_or_default())?;
         let record = self.service.follow_link(&query).await?;
-        let fresh_for = self.service.fresh_for(query.grant(), self.options.fresh_max);
+        let fresh_for = self.service.fresh_for(query.grant(), &record.file, self.options.fresh_max);
         let entity = Entity::new(&record.file, query.grant(), fresh_for, &self.options);
         let size_bytes = record.file.content.size_bytes;
         let range = match select(method, headers, &entity.validators(), size_bytes) {

@@ -87,11 +87,19 @@ fn write_report(format: Format, report: &SweepReport) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if format.is_for_people() {
         let left = strays.strays - strays.removed;
-        return writeln!(
+        writeln!(
             out,
             "removed {} records with their blobs, {} failed; removed {} blobs without a record, {left} left",
             records.removed, records.failed, strays.removed
-        );
+        )?;
+        if strays.braked {
+            let (strays, blobs) = (strays.strays, strays.blobs);
+            writeln!(
+                out,
+                "{strays} of {blobs} blobs have no record: too many to go without --force"
+            )?;
+        }
+        return Ok(());
     }
     let report = json!({
         "records_removed": records.removed,

@@ -71,7 +71,7 @@ fn purposes(reader: &mut Reader) -> Purposes {
         let own: Option<ByteSize> =
             reader.take_optional(&format!("purposes.{name}.file_bytes_max"));
         let policy = PurposePolicy {
-            mime_types: reader.take_list(&format!("purposes.{name}.mime_types")),
+            mime_types: mime_types(reader, &format!("purposes.{name}.mime_types")),
             file_bytes_max: own.map(|bytes| bytes.as_u64()),
             default_ttl: optional_span(reader, &format!("purposes.{name}.default_ttl")),
             grace: optional_seconds(reader, &format!("purposes.{name}.grace")),
@@ -79,6 +79,18 @@ fn purposes(reader: &mut Reader) -> Purposes {
         policies.insert(name, policy);
     }
     Purposes::new(policies)
+}
+
+/// MIME types, each spelled out and in lower case.
+fn mime_types(reader: &mut Reader, key: &str) -> Vec<String> {
+    let mut types = Vec::new();
+    for text in reader.take_list::<String>(key) {
+        match MediaType::parse(&text) {
+            Some(media_type) => types.push(media_type.as_str().to_owned()),
+            None => reader.refuse(key, format!("{text} is not a MIME type such as image/png")),
+        }
+    }
+    types
 }
 
 /// `[quotas]` for every user, and `[quotas.users.NAME]` in its place for one.
@@ -138,6 +150,19 @@ mod tests {
         assert_eq!(of("anybody"), everybody);
         let own = Quota { file_count_max: Some(20), stored_bytes_max: None };
         assert_eq!(of("a.b@example"), own);
+    }
+
+    #[test]
+    fn a_purposes_types_are_spelled_out() {
+        let policy = load("[purposes.vision]\nmime_types = ['Image/PNG', 'image/gif']").policy;
+        let (_, vision) = policy.purposes.parse("vision").expect("configured");
+        assert_eq!(vision.mime_types, ["image/png", "image/gif"]);
+        for wrong in ["image/*", "png", ""] {
+            let text = format!("[purposes.vision]\nmime_types = ['{wrong}']");
+            let file = Some(("files.toml".into(), text));
+            let refused = Config::load(Sources { file, ..Sources::default() });
+            assert!(refused.is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Labels {
         Ok(Self(labels))
     }
 
+    /// Labels read back from where accepted ones were stored.
+    pub const fn stored(labels: BTreeMap<String, String>) -> Self {
+        Self(labels)
+    }
+
     /// The labels by key.
     pub fn as_map(&self) -> &BTreeMap<String, String> {
         &self.0

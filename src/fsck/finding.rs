@@ -70,6 +70,10 @@ pub enum Problem {
         /// The user.
         user_id: UserId,
     },
+    /// More lost content than is taken out of service unasked.
+    QuarantineBraked,
+    /// The storage bears no mark: a server that starts gives it one.
+    UnmarkedStorage,
     /// The storage bears another database's mark.
     ForeignStorage {
         /// Whose it is.
@@ -101,6 +105,8 @@ impl Problem {
             Self::Stray(_) => "blob_without_record",
             Self::Braked { .. } => "too_many_blobs_without_record",
             Self::WrongUsage { .. } => "usage_wrong",
+            Self::QuarantineBraked => "too_much_content_damaged",
+            Self::UnmarkedStorage => "storage_unmarked",
             Self::ForeignStorage { .. } => "storage_foreign",
         }
     }
@@ -133,9 +139,15 @@ impl fmt::Display for Problem {
             Self::WrongUsage { user_id } => {
                 write!(out, "the counters of {} do not agree with the records", user_id.as_str())
             }
+            Self::QuarantineBraked => out.write_str(
+                "so much content is lost that the rest stays in service; is the storage the right one?",
+            ),
+            Self::UnmarkedStorage => out.write_str(
+                "the storage bears no database's mark: nothing is mended; a server that starts marks it",
+            ),
             Self::ForeignStorage { owner } => write!(
                 out,
-                "the storage belongs to the database {owner}, not to this one: nothing is removed from it"
+                "the storage belongs to the database {owner}, not to this one: nothing is mended"
             ),
         }
     }
@@ -177,6 +189,7 @@ impl Finding {
             }),
             Problem::Braked { strays, blobs } => json!({ "strays": strays, "blobs": blobs }),
             Problem::WrongUsage { user_id } => json!({ "user_id": user_id.as_str() }),
+            Problem::QuarantineBraked | Problem::UnmarkedStorage => json!({}),
             Problem::ForeignStorage { owner } => json!({ "owner": owner.to_string() }),
         };
         if let (Some(all), Value::Object(fields)) = (json.as_object_mut(), fields) {

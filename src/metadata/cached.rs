@@ -9,7 +9,7 @@ mod upkeep;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,7 +32,7 @@ pub use changes::Changes;
 #[derive(Debug)]
 pub struct CachedRepository {
     inner: Arc<dyn Upkeep>,
-    records: Cache<FileId, Entry>,
+    records: Cache<FileId, Entry, ByBytes>,
     changes: Arc<Changes>,
     clock: Arc<dyn Clock>,
     age_max: Duration,
@@ -41,7 +41,7 @@ pub struct CachedRepository {
 /// How much is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheLimits {
-    /// Most records.
+    /// Most records of usual size; of large ones fewer.
     pub records_max: usize,
     /// Longest that a record may serve: how late a change shows that nobody could tell of.
     pub age_max: Duration,
@@ -56,6 +56,19 @@ struct Entry {
     read_at: Timestamp,
 }
 
+/// What a record takes in memory, as a rule.
+const RECORD_BYTES_TYPICAL: u64 = 1024;
+
+/// Weighs records by what their owners can make large.
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<FileId, Entry> for ByBytes {
+    fn weight(&self, _: &FileId, entry: &Entry) -> u64 {
+        RECORD_BYTES_TYPICAL + entry.record.file.variable_bytes() as u64
+    }
+}
+
 impl CachedRepository {
     /// Keeps records of `inner` at hand; `changes` is shared with whoever else changes them.
     pub fn new(
@@ -64,9 +77,11 @@ impl CachedRepository {
         clock: Arc<dyn Clock>,
         limits: CacheLimits,
     ) -> Self {
+        let records = limits.records_max;
+        let bytes_max = records as u64 * RECORD_BYTES_TYPICAL;
         Self {
             inner,
-            records: Cache::new(limits.records_max),
+            records: Cache::with_weighter(records, bytes_max, ByBytes),
             changes: Arc::new(changes),
             clock,
             age_max: limits.age_max,
@@ -102,8 +117,8 @@ const fn nothing_else<T>(_: &T) -> Vec<FileId> {
     Vec::new()
 }
 
-fn detached(detached: &Detached) -> Vec<FileId> {
-    detached.detached.clone()
+fn untied(detached: &Detached) -> Vec<FileId> {
+    detached.untied().copied().collect()
 }
 
 #[async_trait]
@@ -148,6 +163,11 @@ impl FileRepository for CachedRepository {
         Ok(found)
     }
 
+    async fn find_now(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
+        self.records.remove(file_id);
+        self.inner.find_now(file_id).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<Vec<FileRecord>> {
         self.inner.list(query).await
     }
@@ -190,7 +210,7 @@ impl FileRepository for CachedRepository {
         let change = |it: Arc<dyn Upkeep>| async move {
             it.delete_reference(owner.as_ref(), &reference, grace, limit).await
         };
-        self.change(Vec::new(), change, detached).await
+        self.change(Vec::new(), change, untied).await
     }
 
     async fn usage(&self, user_id: &UserId) -> Result<Usage> {

@@ -20,7 +20,7 @@ pub(super) fn parse_labels(text: &str) -> Result<Labels> {
         return Ok(Labels::default());
     }
     let labels: BTreeMap<String, String> = serde_json::from_str(text)?;
-    Ok(Labels::parse(labels)?)
+    Ok(Labels::stored(labels))
 }
 
 /// References from an array of pairs of kind and id.

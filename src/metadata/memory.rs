@@ -219,16 +219,13 @@ impl FileRepository for MemoryRepository {
     ) -> Result<Detached> {
         let now = self.clock.now();
         let mut rows = self.rows();
-        rows.untie_hidden(owner, reference, now);
-        let mut tied: Vec<_> = rows
-            .records()
-            .into_iter()
-            .filter(|record| owner.is_none_or(|owner| record.file.user_id == *owner))
-            .filter(|record| record.file.references.contains(reference))
-            .map(|record| record.file.id)
-            .collect();
-        tied.truncate(limit);
-        Ok(rows.detach(tied, reference, &grace, now))
+        let tied = rows.tied(owner, reference, limit);
+        let (seen, hidden): (Vec<_>, Vec<_>) =
+            tied.into_iter().partition(|file_id| rows.visible(file_id, now).is_some());
+        for file_id in &hidden {
+            rows.untie_hidden(file_id, reference, now);
+        }
+        Ok(Detached { hidden, ..rows.detach(seen, reference, &grace, now) })
     }
 
     async fn usage(&self, user_id: &UserId) -> Result<Usage> {

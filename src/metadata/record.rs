@@ -67,7 +67,7 @@ impl FileRecord {
     pub(super) fn mark_deleted(&mut self, grace: Duration, now: Timestamp) {
         let file = &mut self.file;
         file.delete_time.get_or_insert(now);
-        file.purge_time = Some(now.plus(grace));
+        file.purge_time = Some(purge_time(file, grace, now));
         file.revision += 1;
         file.update_time = now;
     }
@@ -172,6 +172,12 @@ impl FileUpdate {
     }
 }
 
+/// When the bytes of a file that is deleted at `now` go: after its grace, and never later than it expires.
+pub(super) fn purge_time(file: &File, grace: Duration, now: Timestamp) -> Timestamp {
+    let purged = now.plus(grace);
+    file.expire_time.map_or(purged, |expires| purged.min(expires))
+}
+
 /// How a file is to be deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletion {
@@ -217,6 +223,15 @@ pub struct Detached {
     pub detached: Vec<FileId>,
     /// Those among them that lived only for it and went with it.
     pub deleted: Vec<FileId>,
+    /// Unfinished, soft-deleted and expired files that lost it, too, and those where another call was faster.
+    pub hidden: Vec<FileId>,
+}
+
+impl Detached {
+    /// Every file that lost the reference, seen or not.
+    pub fn untied(&self) -> impl Iterator<Item = &FileId> {
+        self.detached.iter().chain(&self.hidden)
+    }
 }
 
 /// A record whose bytes nobody will publish or read any more.

@@ -31,7 +31,7 @@ use crate::{
         usage::{Quota, Usage},
         user::UserId,
     },
-    sqlite::{Database, DatabaseError, Migration},
+    sqlite::{self, Database, DatabaseError, Migration},
 };
 use rows::read_record;
 
@@ -59,6 +59,11 @@ impl SqliteRepository {
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         let database = Database::open_with(path, &MIGRATIONS, add_functions)?;
         Ok(Self { database, clock })
+    }
+
+    /// Whether the database at `path`, which must be there, has the schema of this program. Changes nothing.
+    pub fn is_current(path: &Path) -> Result<bool> {
+        Ok(sqlite::schema_version(path)? == MIGRATIONS.len())
     }
 
     /// Copies the database as it is at one moment to a new file at `path`, while it is in use.

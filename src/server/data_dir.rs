@@ -26,6 +26,22 @@ impl Layout {
         self.0.join("blobs")
     }
 
+    /// The database of a backup or a restore that is not whole yet.
+    pub(super) fn unfinished(&self) -> PathBuf {
+        self.0.join("unfinished.db")
+    }
+
+    /// Half a backup or half a restore is none.
+    pub(super) fn refuse_unfinished(&self) -> anyhow::Result<()> {
+        if self.unfinished().exists() {
+            bail!(
+                "{} holds a backup or a restore that was never finished: remove it and begin anew",
+                self.0.display()
+            );
+        }
+        Ok(())
+    }
+
     /// What processes tell each other of changed records by.
     pub(super) fn changes(&self) -> PathBuf {
         self.0.join("changes")
@@ -52,6 +68,7 @@ impl DataDir {
     }
 
     fn open_blocking(path: PathBuf, role: Role) -> anyhow::Result<Self> {
+        Layout(path.clone()).refuse_unfinished()?;
         // Private from the start: what is below it is every user's.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.with_context(|| format!("cannot make the data directory {}", path.display()))?;

@@ -83,6 +83,19 @@ impl Stores {
         self.storage.check_owner().await
     }
 
+    /// An empty storage without a mark, under a database that knows files, is one that is not there: a volume
+    /// that was not mounted, most likely.
+    pub(super) async fn refuse_lost_storage(&self) -> anyhow::Result<()> {
+        let files = self.repository.totals().await?.file_count;
+        let marked = self.storage.owner().await?.is_some();
+        if files > 0 && !marked && self.storage.list(None).await?.is_empty() {
+            bail!(
+                "the database knows {files} files, but the storage is empty: is its volume mounted?"
+            );
+        }
+        Ok(())
+    }
+
     /// Says so at the start rather than at the first deletion.
     pub(super) async fn warn_if_foreign(&self) {
         if let Err(error) = self.check_owner().await {

@@ -6,6 +6,7 @@ pub mod backup;
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
+use tokio::task::spawn_blocking;
 
 use super::{
     data_dir::Layout,
@@ -16,7 +17,11 @@ use crate::{
     config::Config,
     file::usage::Usage,
     fsck::{Event, Fsck, FsckOptions, Summary},
-    metadata::{Orphan, open::open_repository},
+    metadata::{
+        Orphan,
+        open::{DatabaseTarget, open_repository},
+        sqlite::SqliteRepository,
+    },
     sweep::{Brake, Stray, StraySweeper, StraysSwept, Sweeper, Swept, find_strays},
 };
 
@@ -54,6 +59,9 @@ impl Upkeeper {
     /// Opens what is configured; a data directory is never made here.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         let layout = existing(&config.data_dir)?;
+        if let DatabaseTarget::Sqlite(database) = database_target(config, &layout)? {
+            refuse_other_schema(&database).await?;
+        }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // Nothing is kept open beside a server that deletes.
         let stores = Stores::open(config, &layout, OpenFiles::Closed, &clock).await?;
@@ -114,5 +122,21 @@ fn existing(data_dir: &Path) -> anyhow::Result<Layout> {
     if !data_dir.is_dir() {
         bail!("there is no data directory {}; name it with --data", data_dir.display());
     }
-    Ok(Layout(data_dir.to_owned()))
+    let layout = Layout(data_dir.to_owned());
+    layout.refuse_unfinished()?;
+    Ok(layout)
+}
+
+/// Refuses a database that is not there, or that a server of another version may be running on: upkeep looks
+/// and mends, and neither makes nor migrates one.
+async fn refuse_other_schema(database: &Path) -> anyhow::Result<()> {
+    let path = database.to_owned();
+    let is_current = spawn_blocking(move || SqliteRepository::is_current(&path)).await?;
+    match is_current.with_context(|| format!("cannot open the database {}", database.display()))? {
+        true => Ok(()),
+        false => bail!(
+            "the schema of {} is of another version: stop its servers and run `files migrate` first",
+            database.display()
+        ),
+    }
 }

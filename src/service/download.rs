@@ -60,8 +60,9 @@ impl FileService {
         match self.storage.open(&record.blob_key, range).await {
             Err(error @ StorageError::Missing(_)) => {
                 // Deleted since it was found, or our loss.
-                self.get(&record.file.id, None).await?;
-                Err(error.into())
+                let found = self.repository.find_now(&record.file.id).await?;
+                let visible = found.is_some_and(|record| record.is_visible(self.clock.now()));
+                Err(if visible { error.into() } else { ServiceError::FileNotFound })
             }
             opened => Ok(opened?),
         }

@@ -6,7 +6,7 @@ use super::{FileService, Result, ServiceError, download::refuse_damaged};
 use crate::{
     clock::Timestamp,
     error::FieldError,
-    file::{id::FileId, name::FileName, user::UserId},
+    file::{File, id::FileId, name::FileName, user::UserId},
     metadata::{FileRecord, FileUpdate},
     signing::{
         self, TTL_MAX,
@@ -96,9 +96,10 @@ impl FileService {
     }
 
     /// How long a link's content may be kept by the browser that fetched it: at most `most`, and never past
-    /// the link's end.
-    pub fn fresh_for(&self, grant: &Grant, most: Duration) -> Duration {
-        let left_s = grant.expires_unix_s.saturating_sub(self.clock.now().unix_s());
-        most.min(Duration::from_secs(u64::try_from(left_s).unwrap_or(0)))
+    /// the link's end or the file's.
+    pub fn fresh_for(&self, grant: &Grant, file: &File, most: Duration) -> Duration {
+        let link_ends = Timestamp::from_unix_s(grant.expires_unix_s);
+        let ends = file.expire_time.map_or(link_ends, |expires| expires.min(link_ends));
+        most.min(ends.since(self.clock.now()))
     }
 }

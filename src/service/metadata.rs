@@ -26,6 +26,10 @@ pub const PAGE_SIZE_MAX: usize = 1000;
 /// A page ends early where its files come to more than this: an answer must stay below the 4 MiB that gRPC
 /// clients take by default.
 const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Files read at a time.
+const PAGE_PART: usize = 100;
+/// What a file takes in an answer beside what its owner can make large.
+const ANSWER_BYTES_FIXED: usize = 256;
 /// Longest life of a file that can be asked for: a thousand years.
 pub const TTL_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
@@ -85,18 +89,32 @@ impl FileService {
         let keys = self.signer.keys();
         let after = token.map(|token| page_token::read(keys, &scope, token)).transpose()?;
         let size = listing.size.clamp(1, PAGE_SIZE_MAX);
-        let query = ListQuery {
+        let mut query = ListQuery {
             user_id: listing.user_id,
             filter: listing.filter,
             show_deleted: listing.show_deleted,
             after,
-            // One more than the page tells whether there is another.
-            limit: size + 1,
+            limit: 0,
         };
-        let mut records = self.repository.list(&query).await?;
-        let fitting = fitting(&records).min(size);
-        let more = records.len() > fitting;
-        records.truncate(fitting);
+        let (mut records, mut bytes, mut more) = (Vec::new(), 0, true);
+        while more && records.len() < size && bytes < PAGE_BYTES_MAX {
+            // A part at a time bounds what records of the largest kind take. One more than is wanted tells
+            // whether there is another.
+            let wanted = (size - records.len()).min(PAGE_PART);
+            query.limit = wanted + 1;
+            let mut part = self.repository.list(&query).await?;
+            more = part.len() > wanted;
+            part.truncate(wanted);
+            for record in part {
+                if !records.is_empty() && bytes >= PAGE_BYTES_MAX {
+                    more = true;
+                    break;
+                }
+                bytes += ANSWER_BYTES_FIXED + record.file.variable_bytes();
+                query.after = Some(ListPosition::from(&record.file));
+                records.push(record);
+            }
+        }
         let last = records.last().filter(|_| more);
         let position = last.map(|record| ListPosition::from(&record.file));
         Ok(Page {
@@ -176,28 +194,6 @@ impl FileService {
         let usage = self.repository.usage(user_id).await?;
         Ok(Account { usage, quota: self.policy.quotas.of(user_id) })
     }
-}
-
-/// How many of the records fit into one answer: at least one.
-fn fitting(records: &[FileRecord]) -> usize {
-    let mut bytes = 0;
-    let fits = |record: &&FileRecord| {
-        bytes += estimated_bytes(&record.file);
-        bytes <= PAGE_BYTES_MAX
-    };
-    records.iter().take_while(fits).count().max(1)
-}
-
-/// What a file takes in an answer, or a little more.
-fn estimated_bytes(file: &File) -> usize {
-    const FIXED: usize = 256;
-    const FRAMING: usize = 8;
-    let labels = file.labels.as_map().iter();
-    let labels: usize = labels.map(|(key, value)| key.len() + value.len() + FRAMING).sum();
-    let references: usize = file.references.iter().map(|it| it.id().len() + FRAMING).sum();
-    let texts =
-        file.user_id.as_str().len() + file.purpose.as_str().len() + file.name.as_str().len();
-    FIXED + texts + labels + references
 }
 
 fn check_expiry(expire_time: Timestamp, now: Timestamp) -> std::result::Result<(), FieldError> {

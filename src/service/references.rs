@@ -51,7 +51,7 @@ impl FileService {
             let batch = self.repository.delete_reference(owner, reference, grace, BATCH).await?;
             untied.detached += batch.detached.len();
             untied.deleted += batch.deleted.len();
-            if batch.detached.len() < BATCH {
+            if batch.untied().next().is_none() {
                 return Ok(untied);
             }
         }

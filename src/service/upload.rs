@@ -14,7 +14,7 @@ use crate::{
     clock::Timestamp,
     error::ErrorCode,
     file::{Content, FileSpec, id::FileId, usage::Quota},
-    metadata::{Deletion, FileRecord, Intended, Intent, Orphan, UploadTicket},
+    metadata::{Deletion, FileRecord, Intended, Intent, MetadataError, Orphan, UploadTicket},
     storage::BlobWriter,
     upload::{Upload, UploadError},
 };
@@ -119,8 +119,12 @@ impl FileService {
         }
         let grace = self.policy.grace.of(&file.purpose);
         let deletion = Deletion { grace, ..Deletion::default() };
-        let deleted = self.repository.delete(&file.id, deletion).await?;
-        Ok(deleted.unwrap_or(record))
+        match self.repository.delete(&file.id, deletion).await {
+            Ok(deleted) => Ok(deleted.unwrap_or(record)),
+            // Somebody else's by now: it lives on for them.
+            Err(MetadataError::Referenced) => Ok(record),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What follows the intent, in the order that a crash may cut anywhere.

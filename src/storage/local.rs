@@ -183,6 +183,11 @@ impl Storage for LocalStorage {
         blocking("list unfinished blobs", move || disk.list_staging(after, LIST_PAGE, now)).await
     }
 
+    async fn owner(&self) -> Result<Option<Uuid>> {
+        let disk = Arc::clone(&self.disk);
+        blocking("read the owner's mark", move || disk.owner()).await
+    }
+
     async fn mark(&self, owner: Uuid) -> Result<Uuid> {
         let disk = Arc::clone(&self.disk);
         blocking("read or write the owner's mark", move || disk.mark(owner)).await

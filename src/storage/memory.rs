@@ -89,6 +89,10 @@ impl Storage for MemoryStorage {
         Ok(Vec::new())
     }
 
+    async fn owner(&self) -> Result<Option<Uuid>> {
+        Ok(*self.mark.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn mark(&self, owner: Uuid) -> Result<Uuid> {
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(*mark.get_or_insert(owner))

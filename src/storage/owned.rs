@@ -66,6 +66,10 @@ impl Storage for OwnedStorage {
         self.inner.list_unfinished(after).await
     }
 
+    async fn owner(&self) -> Result<Option<Uuid>> {
+        self.inner.owner().await
+    }
+
     async fn mark(&self, owner: Uuid) -> Result<Uuid> {
         self.inner.mark(owner).await
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Result, Verdict, verify_content};
+use super::{Result, SweepError, Verdict, verify_content};
 use crate::{
     clock::Clock,
     error::chain,
@@ -16,6 +16,10 @@ use crate::{
 
 /// Files taken at a time.
 const BATCH: usize = 16;
+/// How long a file taken is this scrub's.
+const LEASE: Duration = Duration::from_secs(24 * 3600);
+/// What a look at a file counts for, however small or missing its blob.
+const LOOK_BYTES: u64 = 4096;
 /// How often a scrub that has nothing to do looks again.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -41,10 +45,12 @@ pub struct Scrubber {
 /// What a batch came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {
-    /// Files read.
-    pub verified: usize,
+    /// Files taken.
+    pub taken: usize,
     /// Those found damaged.
     pub damaged: usize,
+    /// Those that could not be read now; they are due again soon.
+    pub unreadable: usize,
 }
 
 impl Scrubber {
@@ -63,7 +69,7 @@ impl Scrubber {
         let batches = async {
             loop {
                 match self.batch().await {
-                    Ok(scrubbed) if scrubbed.verified > 0 => continue,
+                    Ok(Scrubbed { taken: 1.., unreadable: 0, .. }) => continue,
                     Ok(_) => {}
                     Err(error) => tracing::warn!(error = chain(&error), "could not verify content"),
                 }
@@ -76,26 +82,54 @@ impl Scrubber {
     /// Verifies the next files that are due.
     pub async fn batch(&self) -> Result<Scrubbed> {
         let before = self.clock.now().minus(self.pace.period);
-        let mut scrubbed = Scrubbed::default();
-        for record in self.repository.claim_unverified(before, BATCH).await? {
-            scrubbed.verified += 1;
-            scrubbed.damaged += usize::from(self.verify(&record).await?);
+        let taken = self.repository.claim_unverified(before, LEASE, BATCH).await?;
+        let mut scrubbed = Scrubbed { taken: taken.len(), ..Scrubbed::default() };
+        let mut verdicts = Vec::new();
+        for record in taken {
+            match self.verify(&record).await {
+                Ok(verdict) => verdicts.push((record, verdict)),
+                // One blob that cannot be read says nothing of the others.
+                Err(SweepError::Storage(error)) => {
+                    scrubbed.unreadable += 1;
+                    metrics::counter!(names::UNREADABLE).increment(1);
+                    let (file_id, blob_key) = (record.file.id, record.blob_key);
+                    let error = chain(&error);
+                    tracing::warn!(%file_id, %blob_key, error, "could not read content to verify it");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let missing = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Missing).count();
+        if missing == BATCH {
+            tracing::error!(
+                missing,
+                "every blob looked at is missing: nothing is taken out of service; is the storage the right one?"
+            );
+            scrubbed.unreadable += missing;
+            return Ok(scrubbed);
+        }
+        for (record, verdict) in verdicts {
+            scrubbed.damaged += usize::from(verdict != Verdict::Whole);
+            note_verdict(self.repository.as_ref(), &record, verdict).await?;
+            self.repository.note_verified(&record.file.id).await?;
         }
         Ok(scrubbed)
     }
 
-    /// Tells whether the content is damaged, and notes it.
-    async fn verify(&self, record: &FileRecord) -> Result<bool> {
+    /// Reads one file at the scrub's pace.
+    async fn verify(&self, record: &FileRecord) -> Result<Verdict> {
+        self.pause(LOOK_BYTES).await;
         let paced = |bytes: u64| {
             metrics::counter!(names::SCRUBBED_BYTES).increment(bytes);
-            let span = bytes as f64 / self.pace.bytes_per_s_max.max(1) as f64;
-            tokio::time::sleep(Duration::try_from_secs_f64(span).unwrap_or(IDLE))
+            self.pause(bytes)
         };
-        let verdict = verify_content(self.storage.as_ref(), record, paced).await?;
-        let damaged = verdict != Verdict::Whole;
-        let repository = self.repository.as_ref();
-        note_verdict(repository, record, verdict).await?;
-        Ok(damaged)
+        verify_content(self.storage.as_ref(), record, paced).await
+    }
+
+    /// Waits as long as so many bytes may take.
+    fn pause(&self, bytes: u64) -> impl Future<Output = ()> + use<> {
+        let span = bytes as f64 / self.pace.bytes_per_s_max.max(1) as f64;
+        tokio::time::sleep(Duration::try_from_secs_f64(span).unwrap_or(IDLE))
     }
 }
 

@@ -98,8 +98,15 @@ impl Brake {
 
     /// Whether `strays` out of `blobs` may be removed.
     pub fn lets_pass(self, strays: usize, blobs: usize) -> bool {
-        let most = (blobs / 100).clamp(Self::STRAYS_ALWAYS, Self::STRAYS_MAX);
-        self == Self::Off || strays <= most
+        strays <= self.most(blobs)
+    }
+
+    /// How many out of `all` may go unasked.
+    pub fn most(self, all: usize) -> usize {
+        match self {
+            Self::On => (all / 100).clamp(Self::STRAYS_ALWAYS, Self::STRAYS_MAX),
+            Self::Off => usize::MAX,
+        }
     }
 }
 

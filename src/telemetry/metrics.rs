@@ -19,6 +19,8 @@ pub const SWEEP_BRAKED: &str = "files_sweep_braked";
 pub const SCRUBBED_BYTES: &str = "files_scrub_bytes_total";
 /// Files found damaged by the scrub.
 pub const DAMAGED: &str = "files_scrub_damaged_total";
+/// Files that the scrub could not read.
+pub const UNREADABLE: &str = "files_scrub_unreadable_total";
 
 /// Shows the process's metrics at `listen`, on whatever path. Once for a process.
 pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
@@ -30,8 +32,9 @@ pub fn serve(listen: SocketAddr) -> Result<(), BuildError> {
     describe_gauge!(SWEEP_BRAKED, "1 while too many blobs have no record to remove them unasked");
     describe_counter!(SCRUBBED_BYTES, "Bytes read by the scrub");
     describe_counter!(DAMAGED, "Files found damaged by the scrub");
+    describe_counter!(UNREADABLE, "Files that the scrub could not read");
     // Shown from the start, so that an alert can tell none from nothing known.
-    for name in [SWEPT, SWEEP_FAILURES, STRAYS_REMOVED, SCRUBBED_BYTES, DAMAGED] {
+    for name in [SWEPT, SWEEP_FAILURES, STRAYS_REMOVED, SCRUBBED_BYTES, DAMAGED, UNREADABLE] {
         metrics::counter!(name).absolute(0);
     }
     for name in [STRAYS, SWEEP_BRAKED] {

@@ -137,6 +137,7 @@ macro_rules! conforms {
             a_file_goes_with_its_last_reference_if_it_lives_for_them,
             the_grace_of_an_unneeded_file_is_its_purposes,
             a_deleted_reference_leaves_every_file,
+            a_reference_deleted_while_files_are_published_leaves_none_behind,
             usage_counts_what_is_kept,
             an_expired_file_is_not_counted,
             what_is_promised_is_set_aside,

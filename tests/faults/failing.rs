@@ -120,6 +120,10 @@ impl Storage for FailingStorage {
         self.inner.list_unfinished(after).await
     }
 
+    async fn owner(&self) -> Result<Option<Uuid>, StorageError> {
+        self.inner.owner().await
+    }
+
     async fn mark(&self, owner: Uuid) -> Result<Uuid, StorageError> {
         self.inner.mark(owner).await
     }
@@ -266,8 +270,17 @@ impl Upkeep for FailingRepository {
         self.plan.run("quarantine", self.inner.quarantine(file_id, damaged), metadata_error).await
     }
 
-    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Metadata<Vec<FileRecord>> {
-        self.inner.claim_unverified(before, limit).await
+    async fn claim_unverified(
+        &self,
+        before: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Metadata<Vec<FileRecord>> {
+        self.inner.claim_unverified(before, lease, limit).await
+    }
+
+    async fn note_verified(&self, file_id: &FileId) -> Metadata<()> {
+        self.inner.note_verified(file_id).await
     }
 
     async fn totals(&self) -> Metadata<Usage> {

@@ -2,13 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use files::{
+    backup::copy_content,
     blob::BlobKey,
     clock::{Clock, ManualClock, SystemClock},
     file::{Content, FileSpec, id::FileId, usage::Quota},
     metadata::{FileRecord, Intended, Intent, Upkeep, memory::MemoryRepository},
-    storage::{Storage, StorageError, memory::MemoryStorage, owned::OwnedStorage},
+    storage::{
+        Blob, BlobEntry, BlobWriter, ByteRange, Storage, StorageError, memory::MemoryStorage,
+        owned::OwnedStorage,
+    },
     sweep::{Brake, STRAY_AGE_MIN, ScrubPace, Scrubber, StraySweeper, Sweeper},
 };
 use sha2::{Digest, Sha256};
@@ -20,6 +25,7 @@ use crate::{
 };
 
 type Result<T = ()> = anyhow::Result<T>;
+type Stored<T> = std::result::Result<T, StorageError>;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -158,13 +164,13 @@ async fn the_scrub_finds_damage_once_in_its_period_and_lifts_it() -> Result {
     let short = rig.file(&content, &content.slice(1..)).await?;
     let scrubber = rig.scrubber();
     rig.clock.advance(30 * DAY);
-    assert_eq!(scrubber.batch().await?.verified, 0);
+    assert_eq!(scrubber.batch().await?.taken, 0);
     rig.clock.advance(Duration::from_micros(1));
     let scrubbed = scrubber.batch().await?;
-    assert_eq!((scrubbed.verified, scrubbed.damaged), (3, 2));
+    assert_eq!((scrubbed.taken, scrubbed.damaged), (3, 2));
     assert!(!rig.is_quarantined(&sound).await?);
     assert!(rig.is_quarantined(&damaged).await? && rig.is_quarantined(&short).await?);
-    assert_eq!(scrubber.batch().await?.verified, 0);
+    assert_eq!(scrubber.batch().await?.taken, 0);
 
     // The bytes are put back: the next time round the file is in service again.
     rig.storage.delete(&damaged.blob_key).await?;
@@ -173,7 +179,126 @@ async fn the_scrub_finds_damage_once_in_its_period_and_lifts_it() -> Result {
     writer.commit().await?;
     rig.clock.advance(30 * DAY + Duration::from_micros(1));
     let scrubbed = scrubber.batch().await?;
-    assert_eq!((scrubbed.verified, scrubbed.damaged), (3, 1));
+    assert_eq!((scrubbed.taken, scrubbed.damaged), (3, 1));
     assert!(!rig.is_quarantined(&damaged).await? && rig.is_quarantined(&short).await?);
+    Ok(())
+}
+
+/// A storage from which blobs go while they are read, or whose disk cannot read them.
+#[derive(Debug)]
+struct Fading {
+    inner: Arc<dyn Storage>,
+    unreadable: Option<BlobKey>,
+}
+
+#[async_trait]
+impl Storage for Fading {
+    async fn create(&self, key: &BlobKey) -> Stored<Box<dyn BlobWriter>> {
+        self.inner.create(key).await
+    }
+
+    async fn open(&self, key: &BlobKey, range: ByteRange) -> Stored<Blob> {
+        match self.unreadable {
+            None => {
+                let opened = self.inner.open(key, range).await;
+                self.inner.delete(key).await?;
+                opened
+            }
+            Some(bad) if bad == *key => {
+                Err(StorageError::Unavailable { action: "read", source: "bad sector".into() })
+            }
+            Some(_) => self.inner.open(key, range).await,
+        }
+    }
+
+    async fn size(&self, key: &BlobKey) -> Stored<u64> {
+        self.inner.size(key).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Stored<()> {
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, after: Option<&BlobKey>) -> Stored<Vec<BlobEntry>> {
+        self.inner.list(after).await
+    }
+
+    async fn list_unfinished(&self, after: Option<&BlobKey>) -> Stored<Vec<BlobEntry>> {
+        self.inner.list_unfinished(after).await
+    }
+
+    async fn owner(&self) -> Stored<Option<Uuid>> {
+        self.inner.owner().await
+    }
+
+    async fn mark(&self, owner: Uuid) -> Stored<Uuid> {
+        self.inner.mark(owner).await
+    }
+
+    async fn check(&self) -> Stored<()> {
+        self.inner.check().await
+    }
+}
+
+#[tokio::test]
+async fn a_copy_goes_on_when_a_blob_goes_or_cannot_be_read() -> Result {
+    let content = Bytes::from(vec![b'x'; 100_000]);
+    for unreadable in [false, true] {
+        let rig = Rig::new();
+        let first = rig.file(&content, &content).await?;
+        let second = rig.file(&content, &content).await?;
+        let unreadable = unreadable.then_some(first.blob_key);
+        let from: Arc<dyn Storage> =
+            Arc::new(Fading { inner: Arc::clone(&rig.storage), unreadable });
+        let to: Arc<dyn Storage> =
+            Arc::new(MemoryStorage::new(Arc::clone(&rig.clock) as Arc<dyn Clock>));
+        let now = rig.clock.now();
+        let copied = copy_content(rig.repository.as_ref(), &from, &to, now, &|_| {}).await?;
+        let lost = if unreadable.is_some() { 1 } else { 2 };
+        assert_eq!((copied.damaged.len(), copied.files), (lost, 2 - lost as u64));
+        let there = to.list(None).await?.len();
+        assert_eq!(there, 2 - lost);
+        assert!(unreadable.is_none() || to.size(&second.blob_key).await.is_ok());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_scrub_goes_on_past_what_it_cannot_read_and_comes_back() -> Result {
+    let rig = Rig::new();
+    let content = Bytes::from(vec![b'x'; 1000]);
+    let bad = rig.file(&content, &content).await?;
+    let damaged = rig.file(&content, &content.slice(1..)).await?;
+    let unreadable = Some(bad.blob_key);
+    let storage = Arc::new(Fading { inner: Arc::clone(&rig.storage), unreadable });
+    let pace = ScrubPace { period: 30 * DAY, bytes_per_s_max: u64::MAX };
+    let clock = Arc::clone(&rig.clock) as Arc<dyn Clock>;
+    let scrubber = Scrubber::new(Arc::clone(&rig.repository), storage, clock, pace);
+    rig.clock.advance(31 * DAY);
+    let scrubbed = scrubber.batch().await?;
+    assert_eq!((scrubbed.taken, scrubbed.damaged, scrubbed.unreadable), (2, 1, 1));
+    assert!(rig.is_quarantined(&damaged).await? && !rig.is_quarantined(&bad).await?);
+    assert_eq!(scrubber.batch().await?.taken, 0);
+    rig.clock.advance(DAY + Duration::from_micros(1));
+    assert_eq!(scrubber.batch().await?.taken, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_scrub_takes_nothing_out_of_service_where_all_is_missing() -> Result {
+    let rig = Rig::new();
+    let content = Bytes::from_static(b"content");
+    let mut records = Vec::new();
+    for _ in 0..16 {
+        let record = rig.file(&content, &content).await?;
+        rig.storage.delete(&record.blob_key).await?;
+        records.push(record);
+    }
+    rig.clock.advance(31 * DAY);
+    let scrubbed = rig.scrubber().batch().await?;
+    assert_eq!((scrubbed.damaged, scrubbed.unreadable), (0, 16));
+    for record in &records {
+        assert!(!rig.is_quarantined(record).await?);
+    }
     Ok(())
 }

@@ -4,7 +4,10 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -18,7 +21,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Starts the server, and stops it when nobody holds the other end of its standard input any more.
 const KEEPER: &str = r#"
-run() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi; }
+run() {
+    if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi
+}
+trap 'rm -rf "$HOME"' EXIT
 run "$BIN/initdb" -D "$HOME/data" -U files -A trust --no-locale -E UTF8 >"$HOME/initdb.log" 2>&1 || exit 1
 echo "listen_addresses = '127.0.0.1'
 port = $PORT
@@ -32,7 +38,6 @@ while read -r command; do
     echo done
 done
 run "$BIN/pg_ctl" -D "$HOME/data" -m immediate -w stop >/dev/null 2>&1
-rm -rf "$HOME"
 "#;
 
 pub(crate) struct Server {
@@ -64,6 +69,8 @@ impl Server {
             .env("PORT", port.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C is for the tests: with them its input ends, and then it cleans up.
+            .process_group(0)
             .spawn()
             .expect("a shell");
         let mut said = BufReader::new(child.stdout.take().expect("its output"));

@@ -392,7 +392,9 @@ async fn metrics_are_shown_where_they_are_wanted() -> Result {
     let _server = Process::start(command).await?;
     let answer = request(free, "GET", "/metrics", &[]).await?;
     let text = String::from_utf8(answer.body)?;
-    for line in ["files_sweep_removed_total 0", "files_sweep_braked 0", "files_scrub_damaged_total 0"] {
+    for line in
+        ["files_sweep_removed_total 0", "files_sweep_braked 0", "files_scrub_damaged_total 0"]
+    {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
     assert!(text.contains("# HELP files_sweep_strays "), "{text}");

@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinHandle,
 };
 use tokio_util::sync::DropGuard;
 use tonic::{Code, Status, transport::Channel};
@@ -38,6 +39,7 @@ pub struct TestServer {
     pub http: SocketAddr,
     pub clock: Arc<ManualClock>,
     pub data: PathBuf,
+    running: JoinHandle<Result>,
     _stop: DropGuard,
     _directory: Option<TempDir>,
 }
@@ -66,15 +68,23 @@ impl TestServer {
         let server = Server::start_at(config, Role::All, clock_for_server).await?;
         let stop = server.shutdown_token();
         let (grpc, http) = (server.grpc, server.http);
-        tokio::spawn(server.wait());
+        let running = tokio::spawn(server.wait());
         Ok(Self {
             grpc: grpc.expect("a gRPC listener"),
             http: http.expect("an HTTP listener"),
             clock,
             data: data.to_owned(),
+            running,
             _stop: stop.drop_guard(),
             _directory: None,
         })
+    }
+
+    /// Stops the server and waits until its locks are free.
+    pub async fn stopped(self) {
+        let Self { _stop, running, .. } = self;
+        drop(_stop);
+        let _ = running.await;
     }
 
     pub async fn client(&self) -> Result<Client> {

@@ -68,6 +68,9 @@ fn blob_path(server: &TestServer, key: &str) -> PathBuf {
     server.data.join("blobs").join(&key[..2]).join(key)
 }
 
+/// The server's own sweeper stays out of the way.
+const NO_SWEEPS: [(&str, &str); 1] = [("FILES__SWEEP__INTERVAL", "10h")];
+
 const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// A blob that no record names, two days old.
@@ -180,7 +183,7 @@ async fn lost_content_is_found_taken_out_of_service_and_put_back() -> Result {
 
 #[tokio::test]
 async fn what_is_left_over_is_found_and_removed() -> Result {
-    let server = TestServer::start().await?;
+    let server = TestServer::configured(&NO_SWEEPS).await?;
     let kept = server.upload("kept.txt", "kept").await?.id;
     let old = old_stray(&server.data, 7)?;
     let staged = server.data.join("blobs/staging").join(format!("{:032x}", 8));
@@ -220,7 +223,7 @@ async fn what_is_left_over_is_found_and_removed() -> Result {
 
 #[tokio::test]
 async fn a_sweep_says_what_it_would_do_and_brakes() -> Result {
-    let server = TestServer::start().await?;
+    let server = TestServer::configured(&NO_SWEEPS).await?;
     server.upload("kept.txt", "kept").await?;
     let file = server.upload("gone.txt", "gone").await?;
     let records = database(&server.data, "metadata.db")?;
@@ -250,7 +253,7 @@ async fn a_sweep_says_what_it_would_do_and_brakes() -> Result {
 
 #[tokio::test]
 async fn nothing_is_removed_from_another_databases_storage() -> Result {
-    let server = TestServer::start().await?;
+    let server = TestServer::configured(&NO_SWEEPS).await?;
     server.upload("a.txt", vec![b'x'; 100_000]).await?;
     let stray = old_stray(&server.data, 3)?;
     let mark = server.data.join("blobs/owner");
@@ -368,5 +371,110 @@ async fn migrations_run_apart_and_all_at_once() -> Result {
     let refused = run(&data, &["migrate"]).await?;
     assert_eq!(refused.code, 1);
     assert!(refused.errors.contains("version 99"), "{}", refused.errors);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_storage_that_lost_nearly_everything_stays_in_service_until_somebody_says_so() -> Result {
+    let server = TestServer::start().await?;
+    for n in 0..15_u8 {
+        server.upload("a.txt", vec![n; 40_000]).await?;
+    }
+    for blob in server.blob_files() {
+        fs::remove_file(blob)?;
+    }
+    let quarantined = || {
+        let select = "SELECT count(*) FROM files WHERE quarantined = 1";
+        let count = database(&server.data, "metadata.db")?.query_row(select, [], |row| row.get(0));
+        anyhow::Ok(count.map(|count: i64| count)?)
+    };
+    let mark = server.data.join("blobs/owner");
+    let own = fs::read_to_string(&mark)?;
+    for other in [None, Some(uuid::Uuid::new_v4().to_string())] {
+        match other {
+            Some(other) => fs::write(&mark, other)?,
+            None => fs::remove_file(&mark)?,
+        }
+        let refused = run(&server.data, &["fsck", "--repair", "--force"]).await?;
+        assert_eq!((refused.code, quarantined()?), (6, 0));
+    }
+    fs::write(&mark, own)?;
+    let braked = run(&server.data, &["fsck", "--repair"]).await?;
+    assert_eq!((braked.code, quarantined()?), (6, 10));
+    assert!(braked.all("finding").contains(&"too_much_content_damaged"));
+    succeed(&server.data, &["fsck", "--repair", "--force"]).await?;
+    assert_eq!(quarantined()?, 15);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_does_not_start_on_a_storage_that_is_not_there() -> Result {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    let server = TestServer::on(&data, &[]).await?;
+    server.upload("a.txt", "content").await?;
+    server.stopped().await;
+    fs::remove_dir_all(data.join("blobs"))?;
+    let refused = TestServer::on(&data, &[]).await.err().expect("a refusal").to_string();
+    assert!(refused.contains("is its volume mounted"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn upkeep_neither_makes_nor_migrates_a_database() -> Result {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    fs::create_dir(&data)?;
+    let backup = directory.path().join("backup");
+    let backup = backup.to_str().expect("UTF-8");
+    let commands = [&["fsck"][..], &["sweep"], &["sweep", "--dry-run"], &["backup", backup]];
+    for arguments in commands {
+        let refused = run(&data, arguments).await?;
+        assert_eq!(refused.code, 1, "{arguments:?}");
+        assert!(refused.errors.contains("cannot open the database"), "{}", refused.errors);
+    }
+    assert_eq!(data.read_dir()?.count(), 0);
+    succeed(&data, &["migrate"]).await?;
+    database(&data, "metadata.db")?.pragma_update(None, "user_version", 1)?;
+    for arguments in commands {
+        let refused = run(&data, arguments).await?;
+        assert_eq!(refused.code, 1, "{arguments:?}");
+        assert!(refused.errors.contains("run `files migrate` first"), "{}", refused.errors);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn half_a_restore_is_no_data_directory() -> Result {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    fs::create_dir(&data)?;
+    fs::write(data.join("unfinished.db"), "")?;
+    let refused = TestServer::on(&data, &[]).await.err().expect("a refusal").to_string();
+    assert!(refused.contains("never finished"), "{refused}");
+    let refused = run(&data, &["fsck"]).await?;
+    assert!(refused.errors.contains("never finished"), "{}", refused.errors);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_expired_is_no_lost_content_after_a_restore() -> Result {
+    let server = TestServer::start().await?;
+    let ttl = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let said = UploadStart { ttl, ..start("short.txt") };
+    upload(&mut server.client().await?, said, "x").await?;
+    let kept = server.upload("kept.txt", "kept").await?;
+    database(&server.data, "metadata.db")?
+        .execute("UPDATE files SET expire_time_us = 5 WHERE expire_time_us IS NOT NULL", [])?;
+    let directory = tempfile::tempdir()?;
+    let (backup, restored) = (directory.path().join("backup"), directory.path().join("restored"));
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let copied = succeed(&server.data, &["backup", &text(&backup)]).await?;
+    assert_eq!(copied.last()["files"], 1);
+    succeed(&restored, &["restore", &text(&backup)]).await?;
+    let again = TestServer::on(&restored, &[]).await?;
+    let checked = succeed(&restored, &["fsck", "--content"]).await?;
+    assert_eq!(checked.lines.len(), 1, "{:?}", checked.lines);
+    assert_eq!(content(&again, &kept.id).await?, b"kept");
     Ok(())
 }

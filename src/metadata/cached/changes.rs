@@ -6,7 +6,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use crate::file::id::FileId;
@@ -22,6 +22,8 @@ pub struct Changes {
     stamps: Stamps,
     /// What the next change is stamped with: unlike any other process's stamps.
     next: AtomicU64,
+    /// Set once a stamp could not be written: none can be relied on any more.
+    broken: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,11 @@ impl Changes {
     /// For a process that makes every change itself.
     pub fn in_memory() -> Self {
         let stamps = (0..STRIPES).map(|_| AtomicU64::new(0)).collect();
-        Self { stamps: Stamps::Memory(stamps), next: AtomicU64::new(1) }
+        Self {
+            stamps: Stamps::Memory(stamps),
+            next: AtomicU64::new(1),
+            broken: AtomicBool::new(false),
+        }
     }
 
     /// For processes that share the file at `path`, which is made where it is not there. What another
@@ -45,8 +51,11 @@ impl Changes {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut random = [0; STAMP_BYTES];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let changes =
-            Self { stamps: Stamps::Shared(file), next: AtomicU64::new(u64::from_ne_bytes(random)) };
+        let changes = Self {
+            stamps: Stamps::Shared(file),
+            next: AtomicU64::new(u64::from_ne_bytes(random)),
+            broken: AtomicBool::new(false),
+        };
         changes.note_all()?;
         Ok(changes)
     }
@@ -70,6 +79,7 @@ impl Changes {
         let stripe = stripe(file_id);
         match &self.stamps {
             Stamps::Memory(stamps) => Some(stamps.get(stripe)?.load(Ordering::Acquire)),
+            Stamps::Shared(_) if self.broken.load(Ordering::Acquire) => None,
             Stamps::Shared(file) => {
                 let mut stamp = [0; STAMP_BYTES];
                 file.read_exact_at(&mut stamp, offset(stripe)).ok()?;
@@ -89,6 +99,7 @@ impl Changes {
             }
             Stamps::Shared(file) => {
                 if let Err(error) = file.write_all_at(&stamp.to_ne_bytes(), offset(stripe)) {
+                    self.broken.store(true, Ordering::Release);
                     tracing::error!(%error, "could not tell other processes of a change");
                 }
             }

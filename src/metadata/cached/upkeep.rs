@@ -50,8 +50,17 @@ impl Upkeep for CachedRepository {
             .await
     }
 
-    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Result<Vec<FileRecord>> {
-        self.inner.claim_unverified(before, limit).await
+    async fn claim_unverified(
+        &self,
+        before: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<FileRecord>> {
+        self.inner.claim_unverified(before, lease, limit).await
+    }
+
+    async fn note_verified(&self, file_id: &FileId) -> Result<()> {
+        self.inner.note_verified(file_id).await
     }
 
     async fn totals(&self) -> Result<Usage> {

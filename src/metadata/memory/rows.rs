@@ -13,6 +13,7 @@ use crate::{
         usage::Usage,
         user::UserId,
     },
+    metadata::record::purge_time,
 };
 
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl Row {
     pub(super) fn delete(&mut self, grace: Duration, now: Timestamp) {
         if let State::Live(file) = &mut self.state {
             file.delete_time.get_or_insert(now);
-            file.purge_time = Some(now.plus(grace));
+            file.purge_time = Some(purge_time(file, grace, now));
             touch(file, now);
         }
     }
@@ -264,21 +265,35 @@ impl Rows {
         detached
     }
 
-    /// Takes a reference from what is not visible: unfinished, soft-deleted and expired files.
-    pub(super) fn untie_hidden(
-        &mut self,
+    /// Files with a reference, in whatever state, in the order of their ids.
+    pub(super) fn tied(
+        &self,
         owner: Option<&UserId>,
         reference: &Reference,
-        now: Timestamp,
-    ) {
-        let mine = |row: &&mut Row| owner.is_none_or(|owner| row.spec.user_id == *owner);
-        for row in self.0.values_mut().filter(mine) {
-            let visible = row.record().is_some_and(|record| record.is_visible(now));
-            match &mut row.state {
-                State::Pending => row.spec.references.remove(reference),
-                State::Live(file) if !visible => file.references.remove(reference),
-                State::Live(_) | State::Doomed => false,
-            };
+        limit: usize,
+    ) -> Vec<FileId> {
+        let mine = |row: &Row| owner.is_none_or(|owner| row.spec.user_id == *owner);
+        let has = |row: &Row| match &row.state {
+            State::Pending => row.spec.references.contains(reference),
+            State::Live(file) => file.references.contains(reference),
+            State::Doomed => false,
+        };
+        let tied = self.0.iter().filter(|(_, row)| mine(row) && has(row));
+        tied.map(|(file_id, _)| *file_id).take(limit).collect()
+    }
+
+    /// Takes a reference from a file that nobody sees.
+    pub(super) fn untie_hidden(&mut self, file_id: &FileId, reference: &Reference, now: Timestamp) {
+        let Some(row) = self.row(file_id) else { return };
+        match &mut row.state {
+            State::Pending => drop(row.spec.references.remove(reference)),
+            State::Live(file) => {
+                file.references.remove(reference);
+                if file.delete_time.is_some() {
+                    touch(file, now);
+                }
+            }
+            State::Doomed => {}
         }
     }
 }

@@ -78,8 +78,12 @@ impl Upkeep for MemoryRepository {
         Ok(())
     }
 
-    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Result<Vec<FileRecord>> {
-        let now = self.clock.now();
+    async fn claim_unverified(
+        &self,
+        before: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<FileRecord>> {
         let mut rows = self.rows();
         let mut due: Vec<_> = rows
             .0
@@ -91,10 +95,18 @@ impl Upkeep for MemoryRepository {
         Ok(due
             .into_iter()
             .filter_map(|row| {
-                row.verified = now;
+                row.verified = before.plus(lease);
                 row.record()
             })
             .collect())
+    }
+
+    async fn note_verified(&self, file_id: &FileId) -> Result<()> {
+        let now = self.clock.now();
+        if let Some(row) = self.rows().row(file_id) {
+            row.verified = now;
+        }
+        Ok(())
     }
 
     async fn totals(&self) -> Result<Usage> {

@@ -45,6 +45,11 @@ async fn publish(
     attempt: Attempt<'_, Vec<Result<FileRecord>>>,
     jobs: &[Publication],
 ) -> sqlx::Result<Vec<Result<FileRecord>>> {
+    // In a statement of its own: what is published is then read as it is once nobody else is at it.
+    sqlx::query(statements::LOCK_WITH_OWNERS)
+        .bind(ids(jobs))
+        .execute(&mut *attempt.connection)
+        .await?;
     let mut published = publish_pending(attempt.connection, jobs).await?;
     if attempt.doubted.is_some() {
         published.extend(find_published(attempt.connection, jobs).await?);

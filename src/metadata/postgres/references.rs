@@ -106,47 +106,53 @@ pub(super) async fn detach(
 
 pub(super) async fn delete(attempt: Attempt<'_, Result<Detached>>, gone: &Gone) -> Job<Detached> {
     let connection = attempt.connection;
-    if let Some(Ok(doubted)) = attempt.doubted {
-        lock(connection, &doubted.detached, statements::LOCK_WITH_OWNERS).await?;
-    }
+    let doubted = attempt.doubted.and_then(|doubted| doubted.as_ref().ok());
+    let mut tied = tied(connection, gone).await?;
+    tied.extend(doubted.into_iter().flat_map(Detached::untied));
+    // Unfinished ones with the others: their publication then waits, and finds the reference gone.
+    lock(connection, &tied, statements::LOCK_WITH_OWNERS).await?;
     if let Some(settled) = settled(connection, &gone.untying, attempt.doubted).await? {
         return Ok(Ok(settled));
     }
-    let mut detached = Detached::default();
-    while detached.detached.is_empty() {
-        let tied = tied(connection, gone).await?;
-        if tied.is_empty() {
-            break;
-        }
-        lock(connection, &tied, statements::LOCK_WITH_OWNERS).await?;
-        let mut records = find_records(connection, &tied).await?;
-        records.retain(|_, record| record.is_visible(gone.untying.now));
-        // Nothing where another call was faster: there may be more behind.
-        detached = untie(connection, &tied, records, &gone.untying).await?;
-    }
-    untie_hidden(connection, gone).await?;
-    Ok(Ok(detached))
+    let mut records = find_records(connection, &tied).await?;
+    records.retain(|_, record| record.is_visible(gone.untying.now));
+    let (seen, hidden): (Vec<FileId>, Vec<FileId>) =
+        tied.into_iter().partition(|file_id| records.contains_key(file_id));
+    let detached = untie(connection, &seen, records, &gone.untying).await?;
+    untie_hidden(connection, &hidden, &gone.untying).await?;
+    // Those where another call was faster are among them: there may be more behind.
+    let others = seen.into_iter().filter(|file_id| !detached.detached.contains(file_id));
+    let hidden = hidden.into_iter().chain(others).collect();
+    Ok(Ok(Detached { hidden, ..detached }))
 }
 
-/// Visible files tied to the reference.
+/// Files tied to the reference, in whatever state.
 async fn tied(connection: &mut PgConnection, gone: &Gone) -> sqlx::Result<Vec<FileId>> {
-    let rows = sqlx::query(statements::TIED)
-        .bind(gone.untying.reference.kind().number())
-        .bind(gone.untying.reference.id())
-        .bind(gone.owner.as_ref().map(UserId::as_str))
-        .bind(gone.untying.now.unix_us())
-        .bind(i64::try_from(gone.limit).unwrap_or(i64::MAX))
-        .fetch_all(connection)
-        .await?;
-    read_ids(&rows)
+    let reference = &gone.untying.reference;
+    let statement = match gone.owner {
+        None => statements::TIED,
+        Some(_) => statements::TIED_OF_USER,
+    };
+    let mut query = sqlx::query(statement)
+        .bind(reference.kind().number())
+        .bind(reference.id())
+        .bind(i64::try_from(gone.limit).unwrap_or(i64::MAX));
+    if let Some(owner) = &gone.owner {
+        query = query.bind(owner.as_str());
+    }
+    read_ids(&query.fetch_all(connection).await?)
 }
 
-async fn untie_hidden(connection: &mut PgConnection, gone: &Gone) -> sqlx::Result<()> {
+async fn untie_hidden(
+    connection: &mut PgConnection,
+    hidden: &[FileId],
+    untying: &Untying,
+) -> sqlx::Result<()> {
     sqlx::query(statements::UNTIE_HIDDEN)
-        .bind(gone.untying.reference.kind().number())
-        .bind(gone.untying.reference.id())
-        .bind(gone.owner.as_ref().map(UserId::as_str))
-        .bind(gone.untying.now.unix_us())
+        .bind(texts(hidden))
+        .bind(untying.reference.kind().number())
+        .bind(untying.reference.id())
+        .bind(untying.now.unix_us())
         .execute(connection)
         .await?;
     Ok(())
@@ -162,12 +168,13 @@ async fn settled(
         return Ok(None);
     };
     let tied: bool = sqlx::query_scalar(statements::ANY_TIED)
-        .bind(texts(&doubted.detached))
+        .bind(texts(doubted.untied()))
         .bind(untying.reference.kind().number())
         .bind(untying.reference.id())
         .fetch_one(connection)
         .await?;
-    Ok((!tied && !doubted.detached.is_empty()).then(|| doubted.clone()))
+    let any = doubted.untied().next().is_some();
+    Ok((!tied && any).then(|| doubted.clone()))
 }
 
 /// Unties locked, visible files, and deletes those for which it was what they lived for.

@@ -71,14 +71,11 @@ with_record!(
     "WITH ticket AS MATERIALIZED (SELECT * FROM \
          unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[]) \
          AS t (file_id, fence, size_bytes, sha256, now_us)), \
-     owner AS MATERIALIZED (SELECT user_id FROM usage WHERE user_id = ANY \
-         (ARRAY (SELECT user_id FROM files WHERE file_id = ANY ($1))) \
-         ORDER BY user_id FOR UPDATE), \
      published AS (UPDATE files AS f SET state = 1, size_bytes = t.size_bytes, sha256 = t.sha256, \
              create_time_us = t.now_us, update_time_us = t.now_us, verified_time_us = t.now_us, \
              expire_time_us = t.now_us + f.ttl_us \
          FROM ticket AS t WHERE f.file_id = t.file_id AND f.state = 0 AND f.fence = t.fence \
-             AND (SELECT count(*) FROM owner) >= 0 RETURNING f.*), \
+         RETURNING f.*), \
      labelled AS (INSERT INTO file_labels (file_id, key, value, user_id, create_time_us) \
          SELECT p.file_id, label.key, label.value, p.user_id, p.create_time_us \
          FROM published AS p, json_each_text(p.labels::json) AS label), \
@@ -229,14 +226,17 @@ pub(super) const DETACH: &str = "WITH untied AS (DELETE FROM file_references \
 pub(super) const ANY_TIED: &str = "SELECT EXISTS (SELECT 1 FROM file_references \
      WHERE file_id = ANY ($1) AND kind = $2 AND reference_id = $3)";
 
-/// Visible files tied to a reference, of one user or (NULL) of all.
-pub(super) const TIED: &str = "SELECT t.file_id FROM file_references AS t \
-     JOIN files AS f ON f.file_id = t.file_id \
-     WHERE t.kind = $1 AND t.reference_id = $2 AND ($3::text IS NULL OR t.user_id = $3) AND f.state = 1 \
-     AND (f.expire_time_us IS NULL OR f.expire_time_us > $4) ORDER BY t.file_id LIMIT $5";
+/// Files tied to a reference, in whatever state.
+pub(super) const TIED: &str =
+    "SELECT file_id FROM file_references WHERE kind = $1 AND reference_id = $2 LIMIT $3";
 
-/// Takes a reference from what is not visible: unfinished, soft-deleted and expired files.
-pub(super) const UNTIE_HIDDEN: &str = "DELETE FROM file_references AS t \
-     WHERE t.kind = $1 AND t.reference_id = $2 AND ($3::text IS NULL OR t.user_id = $3) \
-     AND NOT EXISTS (SELECT 1 FROM files AS f WHERE f.file_id = t.file_id AND f.state = 1 \
-         AND (f.expire_time_us IS NULL OR f.expire_time_us > $4))";
+/// The same of one user.
+pub(super) const TIED_OF_USER: &str = "SELECT file_id FROM file_references \
+     WHERE kind = $1 AND reference_id = $2 AND user_id = $4 LIMIT $3";
+
+/// Takes a reference from locked files that nobody sees; a soft-deleted one gets a new etag.
+pub(super) const UNTIE_HIDDEN: &str = "WITH untied AS (DELETE FROM file_references \
+         WHERE file_id = ANY ($1) AND kind = $2 AND reference_id = $3 RETURNING file_id), \
+     touched AS (UPDATE files AS f SET revision = revision + 1, update_time_us = $4 FROM untied \
+         WHERE f.file_id = untied.file_id AND f.state = 4) \
+     SELECT file_id FROM untied";

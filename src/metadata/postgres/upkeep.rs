@@ -72,10 +72,23 @@ impl Upkeep for PostgresRepository {
             .await
     }
 
-    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Result<Vec<FileRecord>> {
-        let claim = (before.unix_us(), limit as i64, self.clock.now().unix_us());
+    async fn claim_unverified(
+        &self,
+        before: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<FileRecord>> {
+        let claim = (before.unix_us(), limit as i64, before.plus(lease).unix_us());
         self.database
             .run(claim, |connection, claim| Box::pin(claim_unverified(connection, *claim)))
+            .await
+    }
+
+    async fn note_verified(&self, file_id: &FileId) -> Result<()> {
+        self.database
+            .run((*file_id, self.clock.now()), |connection, note| {
+                Box::pin(note_verified(connection, note))
+            })
             .await
     }
 
@@ -142,11 +155,20 @@ async fn quarantine(
     Ok(())
 }
 
+async fn note_verified(
+    connection: &mut PgConnection,
+    (file_id, now): &(FileId, Timestamp),
+) -> sqlx::Result<()> {
+    let note = sqlx::query(upkeep::VERIFIED).bind(file_id.to_string()).bind(now.unix_us());
+    note.execute(connection).await?;
+    Ok(())
+}
+
 async fn claim_unverified(
     connection: &mut PgConnection,
-    (before, limit, now): (i64, i64, i64),
+    (before, limit, until): (i64, i64, i64),
 ) -> sqlx::Result<Vec<FileRecord>> {
-    let claim = sqlx::query(statements::claim_unverified()).bind(before).bind(limit).bind(now);
+    let claim = sqlx::query(statements::claim_unverified()).bind(before).bind(limit).bind(until);
     read_records(&claim.fetch_all(connection).await?)
 }
 

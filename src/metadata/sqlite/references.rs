@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::{Job, changes, find_visible, rows, statements};
+use super::{Job, changes, find, find_visible, rows, statements};
 use crate::{
     clock::Timestamp,
     file::{
@@ -95,20 +95,19 @@ pub(super) fn delete(
     grace: &Grace,
     now: Timestamp,
 ) -> Job<Detached> {
-    let owner = gone.owner.map(UserId::as_str);
     let (kind, id) = (gone.reference.kind().number(), gone.reference.id());
-    connection.prepare_cached(statements::UNTIE_HIDDEN)?.execute(params![
-        kind,
-        id,
-        owner,
-        now.unix_us()
-    ])?;
-    let tied: Vec<FileId> = connection
-        .prepare_cached(statements::TIED)?
-        .query_map(params![kind, id, owner, now.unix_us(), gone.limit as i64], |row| {
-            rows::file_id(row, 0)
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+    let limit = gone.limit as i64;
+    let read = |row: &rusqlite::Row<'_>| rows::file_id(row, 0);
+    let tied: Vec<FileId> = match gone.owner.map(UserId::as_str) {
+        None => connection
+            .prepare_cached(statements::TIED)?
+            .query_map(params![kind, id, limit], read)?
+            .collect::<rusqlite::Result<_>>()?,
+        Some(owner) => connection
+            .prepare_cached(statements::TIED_OF_USER)?
+            .query_map(params![kind, id, limit, owner], read)?
+            .collect::<rusqlite::Result<_>>()?,
+    };
     let mut detached = Detached::default();
     for file_id in tied {
         untie(connection, &file_id, gone.reference, (grace, now), &mut detached)?;
@@ -116,7 +115,7 @@ pub(super) fn delete(
     Ok(Ok(detached))
 }
 
-/// Unties one visible file, and deletes it where that was what it lived for.
+/// Unties one file, and deletes it where it is visible and that was what it lived for.
 fn untie(
     connection: &Connection,
     file_id: &FileId,
@@ -133,10 +132,17 @@ fn untie(
     if untied == 0 {
         return Ok(());
     }
+    let Some(mut record) = find_visible(connection, file_id, now)? else {
+        let deleted = find(connection, file_id)?.is_some_and(|it| it.file.delete_time.is_some());
+        if deleted {
+            touch(connection, &id, now)?;
+        }
+        detached.hidden.push(*file_id);
+        return Ok(());
+    };
     touch(connection, &id, now)?;
     detached.detached.push(*file_id);
-    let unneeded = find_visible(connection, file_id, now)?.filter(FileRecord::is_unneeded);
-    if let Some(mut record) = unneeded {
+    if record.is_unneeded() {
         let grace = grace.of(&record.file.purpose);
         record.mark_deleted(grace, now);
         changes::remove(connection, &record.file, grace.is_zero())?;

@@ -67,18 +67,13 @@ pub(super) const ATTACH: &str = "INSERT INTO file_references \
 pub(super) const DETACH: &str =
     "DELETE FROM file_references WHERE file_id = ?1 AND kind = ?2 AND reference_id = ?3";
 
-/// Visible files tied to a reference, of one user or (NULL) of all.
-pub(super) const TIED: &str = "SELECT t.file_id FROM file_references AS t CROSS JOIN files AS f \
-     WHERE t.kind = ?1 AND t.reference_id = ?2 AND f.file_id = t.file_id \
-     AND (?3 IS NULL OR t.user_id = ?3) AND f.state = 1 \
-     AND (f.expire_time_us IS NULL OR f.expire_time_us > ?4) ORDER BY t.file_id LIMIT ?5";
+/// Files tied to a reference, in whatever state.
+pub(super) const TIED: &str =
+    "SELECT file_id FROM file_references WHERE kind = ?1 AND reference_id = ?2 LIMIT ?3";
 
-/// Takes a reference from what is not visible: unfinished, soft-deleted and expired files.
-pub(super) const UNTIE_HIDDEN: &str = "DELETE FROM file_references \
-     WHERE kind = ?1 AND reference_id = ?2 AND (?3 IS NULL OR user_id = ?3) \
-     AND NOT EXISTS (SELECT 1 FROM files AS f \
-         WHERE f.file_id = file_references.file_id AND f.state = 1 \
-         AND (f.expire_time_us IS NULL OR f.expire_time_us > ?4))";
+/// The same of one user.
+pub(super) const TIED_OF_USER: &str = "SELECT file_id FROM file_references \
+     WHERE kind = ?1 AND reference_id = ?2 AND user_id = ?4 LIMIT ?3";
 
 /// A published file's time, for the order of its references.
 pub(super) const DATE_REFERENCES: &str =
@@ -141,7 +136,7 @@ pub(super) const PURGE_OVER: &str = "UPDATE files SET state = 3, lease_until_us 
 
 /// A new etag.
 pub(super) const TOUCH: &str = "UPDATE files SET revision = revision + 1, update_time_us = ?2 \
-     WHERE file_id = ?1 AND state = 1";
+     WHERE file_id = ?1 AND state IN (1, 4)";
 
 /// What a user stores and has under way.
 pub(super) const HELD: &str = "SELECT file_count + pending_count, stored_bytes + reserved_bytes FROM usage \
@@ -220,7 +215,10 @@ pub(super) const RECOUNT: &str = "INSERT INTO usage \
          (user_id, file_count, stored_bytes, pending_count, reserved_bytes) \
      SELECT ?1, coalesce(sum(state IN (1, 4)), 0), coalesce(sum(iif(state IN (1, 4), size_bytes, 0)), 0), \
          coalesce(sum(state = 0), 0), coalesce(sum(iif(state = 0, reserved_bytes, 0)), 0) \
-     FROM files WHERE user_id = ?1 \
+     FROM (SELECT state, size_bytes, reserved_bytes FROM files WHERE user_id = ?1 AND state = 1 \
+         UNION ALL SELECT state, size_bytes, reserved_bytes FROM files WHERE user_id = ?1 AND state = 4 \
+         UNION ALL SELECT state, size_bytes, reserved_bytes FROM files \
+             WHERE user_id = ?1 AND state IN (0, 2, 3) AND state = 0) WHERE true \
      ON CONFLICT (user_id) DO UPDATE SET file_count = excluded.file_count, \
          stored_bytes = excluded.stored_bytes, pending_count = excluded.pending_count, \
          reserved_bytes = excluded.reserved_bytes";

@@ -101,7 +101,12 @@ impl Upkeep for SqliteRepository {
         .await
     }
 
-    async fn claim_unverified(&self, before: Timestamp, limit: usize) -> Result<Vec<FileRecord>> {
+    async fn claim_unverified(
+        &self,
+        before: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<FileRecord>> {
         let due = move |connection: &Connection, limit: usize| {
             let mut due = connection.prepare_cached(statements::unverified())?;
             let records = due.query_map(params![before.unix_us(), limit as i64], read_record)?;
@@ -111,15 +116,25 @@ impl Upkeep for SqliteRepository {
         if self.query(move |connection| due(connection, 1)).await?.is_empty() {
             return Ok(Vec::new());
         }
-        let now = self.clock.now();
+        let until = before.plus(lease);
         self.write(move |connection| {
             let records = due(connection, limit)?;
             for record in &records {
                 connection
                     .prepare_cached(statements::VERIFIED)?
-                    .execute(params![record.file.id.to_string(), now.unix_us()])?;
+                    .execute(params![record.file.id.to_string(), until.unix_us()])?;
             }
             Ok(Ok(records))
+        })
+        .await
+    }
+
+    async fn note_verified(&self, file_id: &FileId) -> Result<()> {
+        let (file_id, now) = (file_id.to_string(), self.clock.now());
+        self.write(move |connection| {
+            let mut verified = connection.prepare_cached(statements::VERIFIED)?;
+            verified.execute(params![file_id, now.unix_us()])?;
+            Ok(Ok(()))
         })
         .await
     }
@@ -134,16 +149,16 @@ impl Upkeep for SqliteRepository {
             let users = wrong.query_map([], |row| Ok(UserId::stored(row.get(0)?)))?;
             users.collect::<rusqlite::Result<Vec<UserId>>>()
         };
-        if !repair {
-            return self.query(wrong).await;
-        }
-        self.write(move |connection| {
-            let users = wrong(connection)?;
-            for user_id in &users {
+        // Looked for beside the writer: it has better things to do than to read every record.
+        let users = self.query(wrong).await?;
+        for user_id in users.iter().filter(|_| repair) {
+            let user_id = user_id.clone();
+            self.write(move |connection| {
                 connection.prepare_cached(statements::RECOUNT)?.execute([user_id.as_str()])?;
-            }
-            Ok(Ok(users))
-        })
-        .await
+                Ok(Ok(()))
+            })
+            .await?;
+        }
+        Ok(users)
     }
 }

@@ -15,22 +15,25 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use super::existing;
+use super::{existing, refuse_other_schema};
 use crate::{
     backup::{Copied, copy_content},
     clock::{Clock, SystemClock},
     config::Config,
     file::usage::Usage,
     metadata::{Deletion, FileRepository, Upkeep, open::DatabaseTarget, sqlite::SqliteRepository},
-    server::{data_dir::Layout, stores::database_target},
+    server::{
+        Role,
+        data_dir::{DataDir, Layout},
+        stores::database_target,
+    },
     storage::{
         Storage,
         local::{LocalStorage, ReadCache},
     },
+    sweep::Sweeper,
 };
 
-/// The database while its copy is put right; gone when the backup or the restore is whole.
-const UNFINISHED: &str = "unfinished.db";
 const MANIFEST: &str = "backup.json";
 const FORMAT: u64 = 1;
 const NO_CACHE: ReadCache = ReadCache { small_bytes_max: 0, open_files_max: 0 };
@@ -54,17 +57,19 @@ pub async fn backup(
     let DatabaseTarget::Sqlite(database) = database_target(config, &layout)? else {
         bail!("a backup of PostgreSQL is made with its own tools; see docs/operations.md");
     };
+    refuse_other_schema(&database).await?;
     make_empty(target)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let live = SqliteRepository::open(&database, Arc::clone(&clock))?;
-    let unfinished = target.join(UNFINISHED);
+    let unfinished = Layout(target.to_owned()).unfinished();
     live.copy_to(&unfinished).await.context("cannot copy the database")?;
-    let snapshot = SqliteRepository::open(&unfinished, Arc::clone(&clock))?;
+    let snapshot = Arc::new(SqliteRepository::open(&unfinished, Arc::clone(&clock))?);
     let from = storage(&layout, &clock)?;
     let to = storage(&Layout(target.to_owned()), &clock)?;
+    to.mark(snapshot.identity().await?).await?;
     tell(Progress::Begun(snapshot.totals().await?));
     let copied = |bytes| tell(Progress::Copied(bytes));
-    let mut result = copy_content(&snapshot, &from, &to, clock.now(), &copied).await?;
+    let mut result = copy_content(snapshot.as_ref(), &from, &to, clock.now(), &copied).await?;
     let mut damaged = Vec::new();
     for record in std::mem::take(&mut result.damaged) {
         let file_id = record.file.id;
@@ -79,6 +84,7 @@ pub async fn backup(
         }
     }
     result.damaged = damaged;
+    forget_what_is_over(&snapshot, &to).await?;
     copy_key(&layout, &Layout(target.to_owned()))?;
     finish(&snapshot, target).await?;
     write_manifest(target, &clock, &result)?;
@@ -99,22 +105,36 @@ pub async fn restore(
     }
     let target = config.data_dir.as_path();
     make_empty(target)?;
+    // No server starts on half of it.
+    let _locks = DataDir::open(target, Role::All).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (source, restored) = (Layout(source.to_owned()), Layout(target.to_owned()));
-    let unfinished = target.join(UNFINISHED);
+    let unfinished = restored.unfinished();
     fs::copy(source.database(), &unfinished).context("cannot copy the database")?;
-    let records = SqliteRepository::open(&unfinished, Arc::clone(&clock))?;
+    let records = Arc::new(SqliteRepository::open(&unfinished, Arc::clone(&clock))?);
     let from = storage(&source, &clock)?;
     let to = storage(&restored, &clock)?;
+    to.mark(records.identity().await?).await?;
     tell(Progress::Begun(records.totals().await?));
     let copied = |bytes| tell(Progress::Copied(bytes));
-    let result = copy_content(&records, &from, &to, clock.now(), &copied).await?;
+    let result = copy_content(records.as_ref(), &from, &to, clock.now(), &copied).await?;
     for record in &result.damaged {
         records.quarantine(&record.file.id, true).await?;
     }
+    forget_what_is_over(&records, &to).await?;
     copy_key(&source, &restored)?;
     finish(&records, target).await?;
     Ok(result)
+}
+
+/// Removes records of what was given up, deleted or expired: its content was not copied.
+async fn forget_what_is_over(
+    records: &Arc<SqliteRepository>,
+    storage: &Arc<dyn Storage>,
+) -> anyhow::Result<()> {
+    let records = Arc::clone(records) as Arc<dyn Upkeep>;
+    Sweeper::new(records, Arc::clone(storage)).pass().await?;
+    Ok(())
 }
 
 fn storage(layout: &Layout, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Storage>> {
@@ -136,10 +156,10 @@ fn make_empty(path: &Path) -> anyhow::Result<()> {
 /// Puts the database in its place, whole, as the last of the data.
 async fn finish(records: &SqliteRepository, directory: &Path) -> anyhow::Result<()> {
     records.copy_to(&Layout(directory.to_owned()).database()).await?;
-    for ending in ["", "-wal", "-shm"] {
-        remove_if_there(&directory.join(format!("{UNFINISHED}{ending}")))?;
+    let unfinished = Layout(directory.to_owned()).unfinished();
+    for ending in ["db-wal", "db-shm", "ballast", "db"] {
+        remove_if_there(&unfinished.with_extension(ending))?;
     }
-    remove_if_there(&directory.join(UNFINISHED).with_extension("ballast"))?;
     File::open(directory)?.sync_all()?;
     Ok(())
 }

@@ -109,25 +109,33 @@ impl Disk {
         Ok(entries)
     }
 
-    /// The mark that says whose the directory is: `owner`'s from now on where there was none.
+    /// The mark that says whose the directory is.
+    pub(super) fn owner(&self) -> io::Result<Option<Uuid>> {
+        let text = match fs::read_to_string(self.root.join("owner")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let owner = Uuid::try_parse(text.trim());
+        owner.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// The same mark: `owner`'s from now on where there was none.
     pub(super) fn mark(&self, owner: Uuid) -> io::Result<Uuid> {
-        let path = self.root.join("owner");
-        let staging = self.root.join("staging").join(format!("owner.{}", Uuid::new_v4()));
-        if !path.exists() {
-            let mut file = File::create(&staging)?;
-            file.write_all(owner.to_string().as_bytes())?;
-            file.sync_all()?;
-            // It appears whole, and the first one stays.
-            match fs::hard_link(&staging, &path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            remove_if_there(&staging)?;
-            sync_directory(&self.root)?;
+        if let Some(owner) = self.owner()? {
+            return Ok(owner);
         }
-        let text = fs::read_to_string(path)?;
-        Uuid::try_parse(text.trim())
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        let staging = self.root.join("staging").join(format!("owner.{}", Uuid::new_v4()));
+        let mut file = File::create(&staging)?;
+        file.write_all(owner.to_string().as_bytes())?;
+        file.sync_all()?;
+        // It appears whole, and the first one stays.
+        match fs::hard_link(&staging, self.root.join("owner")) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        remove_if_there(&staging)?;
+        sync_directory(&self.root)?;
+        Ok(self.owner()?.unwrap_or(owner))
     }
 
     pub(super) fn list(

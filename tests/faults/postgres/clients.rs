@@ -209,7 +209,7 @@ async fn work(repository: &PostgresRepository, turn: u64) -> Result<(), Metadata
         1 => {
             repository.delete_reference(None, &thread("t"), grace(), 3).await?;
         }
-        2 => drop(repository.claim_unverified(clock().now().plus(HOUR), 3).await?),
+        2 => drop(repository.claim_unverified(clock().now().plus(HOUR), LEASE, 3).await?),
         _ => {}
     }
     let ticket = match begun? {

@@ -71,6 +71,10 @@ pub(in super::super) const RECORDED: &str = "SELECT blob_key FROM files WHERE bl
 pub(in super::super) const QUARANTINE: &str =
     "UPDATE files SET quarantined = $2 WHERE file_id = $1 AND state IN (1, 4)";
 
+/// Notes when content was verified.
+pub(in super::super) const VERIFIED: &str =
+    "UPDATE files SET verified_time_us = $2 WHERE file_id = $1 AND state IN (1, 4)";
+
 /// Users whose counters do not agree with their records.
 pub(in super::super) const WRONG_USAGE: &str = "WITH counted AS (SELECT user_id, \
          count(*) FILTER (WHERE state IN (1, 4)) AS files, \
