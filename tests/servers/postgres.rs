@@ -115,6 +115,17 @@ impl Server {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut admin).await.expect(sql)
     }
 
+    /// Waits until a question is answered with 1.
+    pub(crate) async fn until(&self, question: &str) {
+        for _ in 0..500 {
+            if self.number("postgres", question).await == 1 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("never came true: {question}");
+    }
+
     /// A new, empty database.
     pub(crate) async fn database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -207,17 +207,6 @@ async fn a_whole_group_in_doubt_is_settled() -> Outcome {
     Ok(())
 }
 
-/// Waits until a question is answered with 1.
-async fn until(server: &Server, question: &str) {
-    for _ in 0..500 {
-        if server.number("postgres", question).await == 1 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never came true: {question}");
-}
-
 /// The first COMMIT waits for a standby that is not there, while the operation is run again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_still_goes_on_is_waited_for() -> Outcome {
@@ -228,20 +217,21 @@ async fn a_commit_that_still_goes_on_is_waited_for() -> Outcome {
     let changed = file(&*scene.plain, spec("w")).await?.file;
     server.execute("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'ghost'").await;
     server.control("reload");
-    until(&server, "SELECT (current_setting('synchronous_standby_names') = 'ghost')::int::int8")
+    server
+        .until("SELECT (current_setting('synchronous_standby_names') = 'ghost')::int::int8")
         .await;
     for round in 0..3 {
         scene.clock.advance(Duration::from_millis(1));
         scene.proxy.arm(Fault::LeaveAlone);
         let release = async {
             // The first COMMIT waits for the standby, and the second run for the first one's locks.
-            until(
-                &server,
-                "SELECT (count(*) FILTER (WHERE wait_event = 'SyncRep') > 0 \
+            server
+                .until(
+                    "SELECT (count(*) FILTER (WHERE wait_event = 'SyncRep') > 0 \
                      AND count(*) FILTER (WHERE wait_event_type = 'Lock') > 0)::int::int8 \
                  FROM pg_stat_activity",
-            )
-            .await;
+                )
+                .await;
             // This connection must not wait for the standby, too.
             let free = "SET synchronous_commit = local; \
                 ALTER SYSTEM SET synchronous_standby_names = ''";
@@ -272,11 +262,9 @@ async fn a_commit_that_still_goes_on_is_waited_for() -> Outcome {
         }
         server.execute("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'ghost'").await;
         server.control("reload");
-        until(
-            &server,
-            "SELECT (current_setting('synchronous_standby_names') = 'ghost')::int::int8",
-        )
-        .await;
+        server
+            .until("SELECT (current_setting('synchronous_standby_names') = 'ghost')::int::int8")
+            .await;
     }
     server.execute("postgres", "ALTER SYSTEM RESET synchronous_standby_names").await;
     server.control("reload");

@@ -102,12 +102,12 @@ async fn a_database_that_could_lose_a_commit_is_refused() -> Outcome {
     for setting in ["fsync", "full_page_writes"] {
         server.execute("postgres", &format!("ALTER SYSTEM SET {setting} = off")).await;
         server.control("reload");
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.until(&format!("SELECT (current_setting('{setting}') = 'off')::int::int8")).await;
         let refused = refusal(server.options(&database)).await;
         assert!(refused.contains(&format!("does not keep {setting}=on")), "{refused}");
         server.execute("postgres", &format!("ALTER SYSTEM RESET {setting}")).await;
         server.control("reload");
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.until(&format!("SELECT (current_setting('{setting}') = 'on')::int::int8")).await;
     }
     open(server.options(&database), &clock()).await?;
     Ok(())
