@@ -28,6 +28,9 @@ const IDLE_READERS_MAX: usize = 8;
 /// syncs of one checkpoint.
 const CHECKPOINT_PAGES: c_int = 2048;
 const STATEMENTS_CACHED: usize = 128;
+/// What the writer keeps at hand of the database, in KiB: keys are random, and each job touches pages of its
+/// own.
+const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// Pages copied in one step of a copy: all of them, so that it is of one moment and no write restarts it.
 const COPIED_PAGES: c_int = c_int::MAX;
 
@@ -224,6 +227,9 @@ fn make_durable(connection: &Connection) -> Result<()> {
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     // A group stays in memory until it is committed: a full disk then shows at the commit, for all of it.
     connection.execute_batch("PRAGMA cache_spill = OFF")?;
+    // What undoes a single job of a group stays in memory, too.
+    connection.execute_batch("PRAGMA temp_store = MEMORY")?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     let level: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
     if level != 2 {
         return Err(DatabaseError::NotDurable("synchronous=FULL"));
