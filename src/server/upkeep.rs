@@ -70,6 +70,7 @@ impl Upkeeper {
 
     /// Removes what nobody needs: what the records say, and blobs without a record.
     pub async fn sweep(&self, brake: Brake) -> anyhow::Result<SweepReport> {
+        self.stores.refuse_lost_storage().await?;
         self.stores.check_owner().await?;
         let (repository, storage) = (Arc::clone(&self.stores.repository), self.stores.storage());
         let records = Sweeper::new(Arc::clone(&repository), Arc::clone(&storage)).pass().await?;
