@@ -11,8 +11,9 @@ use tokio::task::spawn_blocking;
 use crate::{
     clock::Timestamp,
     error::chain,
-    metadata::{FileRecord, MetadataError, Upkeep},
+    metadata::{FileRecord, Upkeep},
     storage::{ByteRange, Storage, StorageError},
+    sweep::{Result, UpkeepError},
 };
 
 /// Records taken at a time, and blobs copied at once.
@@ -20,23 +21,6 @@ const BATCH: usize = 200;
 const AT_ONCE: usize = 8;
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 1024 * 1024;
-
-/// What copying returns.
-pub type Result<T> = std::result::Result<T, BackupError>;
-
-/// Why copying failed.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// A storage failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// A database failed.
-    #[error(transparent)]
-    Metadata(#[from] MetadataError),
-    /// A task of ours ended before its work did.
-    #[error("a task ended early")]
-    Task(#[from] tokio::task::JoinError),
-}
 
 /// What was copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +53,7 @@ pub async fn copy_content(
         page.retain(|record| record.is_visible(now) || record.is_recoverable(now));
         let copies = page.into_iter().map(|record| async move {
             let whole = copy_blob(&record, from.as_ref(), to.as_ref()).await?;
-            Ok::<_, BackupError>((record, whole))
+            Ok::<_, UpkeepError>((record, whole))
         });
         let mut copies = stream::iter(copies).buffer_unordered(AT_ONCE);
         while let Some(copy) = copies.next().await {

@@ -9,7 +9,7 @@ use crate::{
     metadata::{FileRecord, Upkeep},
     storage::{Storage, StorageError},
     sweep::{
-        Brake, Result, StraysFound, SweepError, Sweeper, Verdict, find_strays, note_verdict,
+        Brake, Result, StraysFound, Sweeper, UpkeepError, Verdict, find_strays, note_verdict,
         verify_content, verify_size,
     },
 };
@@ -173,7 +173,7 @@ impl Fsck {
         };
         let verdict = match verdict {
             // One blob that cannot be read says nothing of the others.
-            Err(SweepError::Storage(error @ StorageError::Unavailable { .. })) => {
+            Err(UpkeepError::Storage(error @ StorageError::Unavailable { .. })) => {
                 let error = crate::error::chain(&error).to_string();
                 let blob_key = record.blob_key;
                 run.found(Problem::Unreadable { file_id: record.file.id, blob_key, error }, false);

@@ -25,12 +25,12 @@ const BATCH: usize = 100;
 /// How long a record taken over is this sweeper's, and after which one that failed is tried again.
 const CLAIM: Duration = Duration::from_secs(300);
 
-/// What sweeping returns.
-pub type Result<T> = std::result::Result<T, SweepError>;
+/// What sweeping, checking and copying return.
+pub type Result<T> = std::result::Result<T, UpkeepError>;
 
-/// Why a pass failed.
+/// Why a store could not be kept in step, checked or copied.
 #[derive(Debug, thiserror::Error)]
-pub enum SweepError {
+pub enum UpkeepError {
     /// The storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -42,7 +42,7 @@ pub enum SweepError {
     Task(#[from] tokio::task::JoinError),
 }
 
-impl SweepError {
+impl UpkeepError {
     /// The row of the error table.
     pub const fn code(&self) -> ErrorCode {
         match self {

@@ -14,6 +14,19 @@ pub(super) const RECORD: &str = "f.file_id, f.user_id, f.purpose, f.filename, f.
      f.blob_key, f.size_bytes, f.sha256, f.create_time_us, f.update_time_us, f.expire_time_us, f.revision, \
      f.link_epoch, f.delete_time_us, f.purge_time_us, f.delete_when_unreferenced, f.quarantined";
 
+/// Makes a statement in whose text RECORD stands for a record's columns, as the `record` beside it names them.
+macro_rules! with_record {
+    ($(#[$doc:meta])* $name:ident, $format:expr) => {
+        $(#[$doc])*
+        pub(super) fn $name() -> &'static str {
+            static TEXT: std::sync::LazyLock<String> =
+                std::sync::LazyLock::new(|| $format.replace("RECORD", record()));
+            &TEXT
+        }
+    };
+}
+pub(super) use with_record;
+
 /// The order of a listing: by create time (column 10) and file id (column 1).
 const ORDER_OF_UNION: &str = "ORDER BY 10 DESC, 1 DESC";
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Result, SweepError, Verdict, verify_content};
+use super::{Result, UpkeepError, Verdict, verify_content};
 use crate::{
     clock::Clock,
     error::chain,
@@ -89,7 +89,7 @@ impl Scrubber {
             match self.verify(&record).await {
                 Ok(verdict) => verdicts.push((record, verdict)),
                 // One blob that cannot be read says nothing of the others.
-                Err(SweepError::Storage(error)) => {
+                Err(UpkeepError::Storage(error)) => {
                     scrubbed.unreadable += 1;
                     metrics::counter!(names::UNREADABLE).increment(1);
                     let (file_id, blob_key) = (record.file.id, record.blob_key);

@@ -12,7 +12,7 @@ pub(super) mod upkeep;
 
 use std::sync::LazyLock;
 
-use crate::metadata::select::{Dialect, RECORD};
+use crate::metadata::select::{Dialect, RECORD, with_record};
 
 /// How a listing is asked for.
 pub(super) const DIALECT: Dialect = Dialect { parameter: '$', position: "strpos", columns: record };
@@ -26,16 +26,6 @@ pub(super) fn record() -> &'static str {
         )
     });
     &TEXT
-}
-
-macro_rules! with_record {
-    ($(#[$doc:meta])* $name:ident, $format:expr) => {
-        $(#[$doc])*
-        pub(super) fn $name() -> &'static str {
-            static TEXT: LazyLock<String> = LazyLock::new(|| $format.replace("RECORD", record()));
-            &TEXT
-        }
-    };
 }
 
 with_record!(

@@ -3,7 +3,7 @@
 use super::{Result, reference_of, sha256, timestamp};
 use crate::{
     error::FieldError,
-    file::{labels::Labels, name},
+    file::{labels::Labels, media_type::MediaType, name},
     proto,
     service::metadata::{FileFilter, MediaTypePattern},
 };
@@ -48,14 +48,19 @@ fn purposes(mut purposes: Vec<String>) -> Result<Vec<String>> {
 fn media_types(texts: &[String]) -> Result<Vec<MediaTypePattern>> {
     const FIELD: &str = "filter.mime_types";
     check_list(FIELD, texts)?;
-    let parse = |text: &String| match text.to_lowercase().split_once('/') {
-        Some((top_level, "*")) if is_token(top_level) => {
-            Ok(MediaTypePattern::TopLevel(top_level.to_owned()))
-        }
-        Some((top_level, subtype)) if is_token(top_level) && is_token(subtype) => {
-            Ok(MediaTypePattern::Exact(format!("{top_level}/{subtype}")))
-        }
-        _ => Err(FieldError::new(FIELD, "must each be of the form image/png or image/*")),
+    let parse = |text: &String| {
+        let whole = text.strip_suffix("/*");
+        // Any subtype tells whether the top-level type is one.
+        let media_type = match whole {
+            Some(top_level) => MediaType::parse(&format!("{top_level}/x")),
+            None => MediaType::parse(text),
+        };
+        let wanted = || FieldError::new(FIELD, "must each be of the form image/png or image/*");
+        let media_type = media_type.ok_or_else(wanted)?;
+        Ok(match whole {
+            Some(top_level) => MediaTypePattern::TopLevel(top_level.to_ascii_lowercase()),
+            None => MediaTypePattern::Exact(media_type.as_str().to_owned()),
+        })
     };
     let mut patterns = texts.iter().map(parse).collect::<Result<Vec<_>>>()?;
     patterns.sort_unstable();
@@ -73,12 +78,6 @@ fn media_types(texts: &[String]) -> Result<Vec<MediaTypePattern>> {
         MediaTypePattern::TopLevel(_) => true,
     });
     Ok(patterns)
-}
-
-/// A name of a type or subtype (RFC 6838, section 4.2).
-fn is_token(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
-    (1..=127).contains(&text.len()) && text.bytes().all(fits)
 }
 
 fn name_part(text: &str) -> Result<Option<String>> {
