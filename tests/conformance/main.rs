@@ -26,3 +26,4 @@ mod plans;
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
 mod storage;
+mod upgrade;
