@@ -56,7 +56,8 @@ impl Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name =
             format!("files-pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let home = std::env::temp_dir().join(name);
+        // Every user can reach it; where temporary files go otherwise may be root's alone.
+        let home = Path::new("/tmp").join(name);
         fs::create_dir(&home).expect("a directory");
         fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("its mode");
         give_to_postgres(&home);
@@ -66,6 +67,7 @@ impl Server {
             .args(["-c", KEEPER])
             .env("BIN", binaries())
             .env("HOME", &home)
+            .current_dir(&home)
             .env("PORT", port.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
