@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 
 use crate::{
     clock::Timestamp,
     error::chain,
     metadata::{FileRecord, Upkeep},
     storage::{ByteRange, Storage, StorageError},
-    sweep::{Result, UpkeepError},
+    sweep::{Result, UpkeepError, hashed},
 };
 
 /// Records taken at a time, and blobs copied at once.
@@ -50,7 +48,7 @@ pub async fn copy_content(
             return Ok(total);
         };
         after = Some(last.file.id);
-        page.retain(|record| record.is_visible(now) || record.is_recoverable(now));
+        page.retain(|record| record.is_kept(now));
         let copies = page.into_iter().map(|record| async move {
             let whole = copy_blob(&record, from.as_ref(), to.as_ref()).await?;
             Ok::<_, UpkeepError>((record, whole))
@@ -91,12 +89,7 @@ async fn copy_blob(record: &FileRecord, from: &dyn Storage, to: &dyn Storage) ->
             }
             piece => piece?,
         };
-        let hashed: Bytes = piece.clone();
-        sha256 = spawn_blocking(move || {
-            sha256.update(&hashed);
-            sha256
-        })
-        .await?;
+        sha256 = hashed(sha256, piece.clone()).await?;
         writer.write(vec![piece]).await?;
     }
     let found: [u8; 32] = sha256.finalize().into();

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::{
     metadata::{FileRecord, Upkeep},
-    storage::{Storage, StorageError},
+    storage::{BlobEntry, Storage, StorageError},
     sweep::{
-        Brake, Result, StraysFound, Sweeper, UpkeepError, Verdict, find_strays, note_verdict,
-        verify_content, verify_size,
+        Brake, Result, Sweeper, UpkeepError, Verdict, find_strays, note_verdict, verify_content,
+        verify_size,
     },
 };
 pub use finding::{Finding, Problem};
@@ -218,18 +218,15 @@ impl Fsck {
     async fn check_strays(&self, run: &mut Run<'_>, ours: bool) -> Result<()> {
         let found = find_strays(self.repository.as_ref(), self.storage.as_ref()).await?;
         run.summary.blobs = found.blobs as u64;
-        let passes = self.options.brake.lets_pass(found.old().count(), found.blobs);
+        // A young one may be another program's doing, and be gone or known soon.
+        let strays: Vec<BlobEntry> = found.old().copied().collect();
+        let passes = self.options.brake.lets_pass(strays.len(), found.blobs);
         let remove = self.options.repair && ours && passes;
         if self.options.repair && !passes {
-            let (strays, blobs) = (found.old().count(), found.blobs);
+            let (strays, blobs) = (strays.len(), found.blobs);
             run.found(Problem::Braked { strays, blobs }, false);
         }
-        let StraysFound { strays, .. } = found;
         for stray in strays {
-            // A young one may be another program's doing, and be gone or known soon.
-            if stray.age < crate::sweep::STRAY_AGE_MIN {
-                continue;
-            }
             if remove {
                 self.storage.delete(&stray.key).await?;
             }

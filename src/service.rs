@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     error::chain,
     file::{id::FileId, user::UserId},
     metadata::{FileRecord, Orphan, Upkeep},
@@ -112,11 +112,7 @@ impl FileService {
     /// The file that `owner` may see under this id. Without an owner, the caller is trusted to act for
     /// every user, and the id alone decides.
     pub async fn get(&self, file_id: &FileId, owner: Option<&UserId>) -> Result<Arc<FileRecord>> {
-        let found = self.repository.find(file_id).await?;
-        found
-            .filter(|record| record.is_visible(self.clock.now()))
-            .filter(|record| owner.is_none_or(|owner| *owner == record.file.user_id))
-            .ok_or(ServiceError::FileNotFound)
+        self.find(file_id, owner, FileRecord::is_visible).await
     }
 
     /// The same, a soft-deleted file for as long as it can be undeleted among them.
@@ -125,10 +121,18 @@ impl FileService {
         file_id: &FileId,
         owner: Option<&UserId>,
     ) -> Result<Arc<FileRecord>> {
-        let now = self.clock.now();
+        self.find(file_id, owner, FileRecord::is_kept).await
+    }
+
+    async fn find(
+        &self,
+        file_id: &FileId,
+        owner: Option<&UserId>,
+        is_shown: fn(&FileRecord, Timestamp) -> bool,
+    ) -> Result<Arc<FileRecord>> {
         let found = self.repository.find(file_id).await?;
         found
-            .filter(|record| record.is_visible(now) || record.is_recoverable(now))
+            .filter(|record| is_shown(record, self.clock.now()))
             .filter(|record| owner.is_none_or(|owner| *owner == record.file.user_id))
             .ok_or(ServiceError::FileNotFound)
     }

@@ -15,10 +15,8 @@ use crate::{
     telemetry::metrics as names,
 };
 pub use scrub::{ScrubPace, Scrubbed, Scrubber, note_verdict};
-pub use strays::{
-    Brake, STRAY_AGE_MIN, Stray, StraySweeper, StraysFound, StraysSwept, find_strays,
-};
-pub use verify::{Verdict, verify_content, verify_size};
+pub use strays::{Brake, STRAY_AGE_MIN, StraySweeper, StraysFound, StraysSwept, find_strays};
+pub use verify::{Verdict, hashed, verify_content, verify_size};
 
 /// Records taken over at a time: bounds how long a pass holds anything up.
 const BATCH: usize = 100;

@@ -9,7 +9,8 @@ use crate::{
     blob::BlobKey,
     file::{id::FileId, user::UserId},
     metadata::FileRecord,
-    sweep::{Stray, Verdict},
+    storage::BlobEntry,
+    sweep::Verdict,
 };
 
 /// Something that is not as it should be.
@@ -57,7 +58,7 @@ pub enum Problem {
         blob_key: BlobKey,
     },
     /// A blob that no record names, older than a day.
-    Stray(Stray),
+    Stray(BlobEntry),
     /// More of those than are removed unasked.
     Braked {
         /// How many.
@@ -129,7 +130,7 @@ impl fmt::Display for Problem {
             Self::StaleRecord { file_id, .. } => {
                 write!(out, "{file_id}: given up, deleted or expired, and not yet removed")
             }
-            Self::Stray(Stray { key, size_bytes, .. }) => {
+            Self::Stray(BlobEntry { key, size_bytes, .. }) => {
                 write!(out, "blob {key} of {size_bytes} bytes has no record")
             }
             Self::Braked { strays, blobs } => write!(

@@ -55,7 +55,7 @@ impl FileRepository for MemoryRepository {
         let now = self.clock.now();
         let mut rows = self.rows();
         if let Some(row) = rows.live_upload(&intent.spec) {
-            let current = row.record().filter(|record| !row.is_over(record, now));
+            let current = row.record().filter(|record| record.is_kept(now));
             if matches!(row.state, State::Pending) || current.is_some() {
                 if row.start != start {
                     return Err(MetadataError::UploadConflict);
@@ -147,9 +147,7 @@ impl FileRepository for MemoryRepository {
         let now = self.clock.now();
         let for_good = deletion.grace.is_zero();
         let mut rows = self.rows();
-        let found = rows
-            .record(file_id)
-            .filter(|record| record.is_visible(now) || (for_good && record.is_recoverable(now)));
+        let found = rows.record(file_id).filter(|record| record.can_be_deleted(&deletion, now));
         let (Some(record), Some(row)) = (found, rows.row(file_id)) else {
             return Ok(None);
         };

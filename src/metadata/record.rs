@@ -63,13 +63,14 @@ impl FileRecord {
         }
     }
 
-    /// Marks the file as deleted at `now`, with a new etag; what was deleted before keeps its time.
-    pub(super) fn mark_deleted(&mut self, grace: Duration, now: Timestamp) {
-        let file = &mut self.file;
-        file.delete_time.get_or_insert(now);
-        file.purge_time = Some(purge_time(file, grace, now));
-        file.revision += 1;
-        file.update_time = now;
+    /// Whether `deletion` can take the file at `now`: a visible one, and for good a soft-deleted one, too.
+    pub(super) fn can_be_deleted(&self, deletion: &Deletion, now: Timestamp) -> bool {
+        self.is_visible(now) || (deletion.grace.is_zero() && self.is_recoverable(now))
+    }
+
+    /// Whether anybody can still see the file at `now`, be it by undeleting it.
+    pub fn is_kept(&self, now: Timestamp) -> bool {
+        self.is_visible(now) || self.is_recoverable(now)
     }
 
     fn has_expired(&self, now: Timestamp) -> bool {
@@ -167,15 +168,23 @@ impl FileUpdate {
             file.delete_when_unreferenced = own;
         }
         file.link_epoch += u64::from(self.end_links);
-        file.revision += 1;
-        file.update_time = now;
+        touch(file, now);
     }
 }
 
-/// When the bytes of a file that is deleted at `now` go: after its grace, and never later than it expires.
-pub(super) fn purge_time(file: &File, grace: Duration, now: Timestamp) -> Timestamp {
+/// Marks a file as deleted at `now`, with a new etag; what was deleted before keeps its time. Its bytes go
+/// after its grace, and never later than it expires.
+pub(super) fn mark_deleted(file: &mut File, grace: Duration, now: Timestamp) {
     let purged = now.plus(grace);
-    file.expire_time.map_or(purged, |expires| purged.min(expires))
+    file.delete_time.get_or_insert(now);
+    file.purge_time = Some(file.expire_time.map_or(purged, |expires| purged.min(expires)));
+    touch(file, now);
+}
+
+/// A change at `now`: a new etag.
+pub(super) fn touch(file: &mut File, now: Timestamp) {
+    file.revision += 1;
+    file.update_time = now;
 }
 
 /// How a file is to be deleted.

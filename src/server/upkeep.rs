@@ -22,7 +22,8 @@ use crate::{
         open::{DatabaseTarget, open_repository},
         sqlite::SqliteRepository,
     },
-    sweep::{Brake, Stray, StraySweeper, StraysSwept, Sweeper, Swept, find_strays},
+    storage::BlobEntry,
+    sweep::{Brake, StraySweeper, StraysSwept, Sweeper, Swept, find_strays},
 };
 
 /// Records named in a dry run.
@@ -48,7 +49,7 @@ pub struct SweepPlan {
     /// Records to be removed with their bytes.
     pub records: Vec<Orphan>,
     /// Blobs without a record to be removed.
-    pub strays: Vec<Stray>,
+    pub strays: Vec<BlobEntry>,
     /// All blobs there are.
     pub blobs: usize,
     /// Whether there are too many blobs without a record to remove them unasked.
@@ -84,7 +85,7 @@ impl Upkeeper {
     pub async fn plan_sweep(&self) -> anyhow::Result<SweepPlan> {
         let (repository, storage) = (Arc::clone(&self.stores.repository), self.stores.storage());
         let found = find_strays(repository.as_ref(), storage.as_ref()).await?;
-        let strays: Vec<Stray> = found.old().copied().collect();
+        let strays: Vec<BlobEntry> = found.old().copied().collect();
         Ok(SweepPlan {
             records: repository.list_orphans(NAMED_MAX).await?,
             braked: !Brake::On.lets_pass(strays.len(), found.blobs),

@@ -2,12 +2,7 @@
 
 use super::{FileService, Result};
 use crate::{
-    error::FieldError,
-    file::{
-        id::FileId,
-        reference::{REFERENCES_IN_CALL_MAX, Reference},
-        user::UserId,
-    },
+    file::{reference::Reference, user::UserId},
     metadata::Association,
 };
 
@@ -26,13 +21,11 @@ pub struct Untied {
 impl FileService {
     /// Ties files to a reference, all or none.
     pub async fn attach(&self, association: Association) -> Result<()> {
-        check_count(&association.file_ids)?;
         Ok(self.repository.attach(association).await?)
     }
 
     /// Unties files from a reference, all or none.
     pub async fn detach(&self, association: Association) -> Result<Untied> {
-        check_count(&association.file_ids)?;
         let grace = self.policy.grace.clone();
         let detached = self.repository.detach(association, grace).await?;
         Ok(Untied { detached: detached.detached.len(), deleted: detached.deleted.len() })
@@ -55,12 +48,5 @@ impl FileService {
                 return Ok(untied);
             }
         }
-    }
-}
-
-fn check_count(file_ids: &[FileId]) -> std::result::Result<(), FieldError> {
-    match file_ids.len() {
-        1..=REFERENCES_IN_CALL_MAX => Ok(()),
-        _ => Err(FieldError::new("file_ids", "must be 1 to 100")),
     }
 }

@@ -18,29 +18,18 @@ use crate::{
 /// Younger blobs are left alone, by the backend's clock.
 pub const STRAY_AGE_MIN: Duration = Duration::from_secs(24 * 3600);
 
-/// A blob that no record names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stray {
-    /// Its key.
-    pub key: BlobKey,
-    /// Its size in bytes.
-    pub size_bytes: u64,
-    /// How old it is.
-    pub age: Duration,
-}
-
 /// What a walk over a storage found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StraysFound {
     /// All blobs there are, unfinished ones among them.
     pub blobs: usize,
     /// Those that no record names, of any age.
-    pub strays: Vec<Stray>,
+    pub strays: Vec<BlobEntry>,
 }
 
 impl StraysFound {
     /// Those old enough to be removed.
-    pub fn old(&self) -> impl Iterator<Item = &Stray> {
+    pub fn old(&self) -> impl Iterator<Item = &BlobEntry> {
         self.strays.iter().filter(|stray| stray.age >= STRAY_AGE_MIN)
     }
 }
@@ -73,11 +62,7 @@ async fn take_strays(
     let keys: Vec<BlobKey> = page.iter().map(|entry| entry.key).collect();
     let unrecorded: HashSet<BlobKey> = repository.unrecorded(&keys).await?.into_iter().collect();
     let strays = page.iter().filter(|entry| unrecorded.contains(&entry.key));
-    found.strays.extend(strays.map(|entry| Stray {
-        key: entry.key,
-        size_bytes: entry.size_bytes,
-        age: entry.age,
-    }));
+    found.strays.extend(strays);
     found.blobs += page.len();
     Ok(())
 }

@@ -73,7 +73,8 @@ pub async fn verify_content<F: Future<Output = ()>>(
     Ok(if found == expected { Verdict::Whole } else { Verdict::WrongHash })
 }
 
-async fn hashed(mut sha256: Sha256, piece: Bytes) -> Result<Sha256> {
+/// Takes the next bytes into a hash, on a thread that may block.
+pub async fn hashed(mut sha256: Sha256, piece: Bytes) -> Result<Sha256> {
     let hashing = spawn_blocking(move || {
         sha256.update(&piece);
         sha256

@@ -4,17 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use files::{
     blob::BlobKey,
-    clock::{Clock, ManualClock, Timestamp},
-    file::{
-        Content, FileSpec, id::FileId, labels::Labels, media_type::MediaType, name::FileName,
-        purpose::Purpose, usage::Quota, user::UserId,
-    },
+    clock::{Clock, ManualClock},
+    file::{Content, id::FileId, usage::Quota},
     metadata::{
         Deletion, FileRepository, FileUpdate, Intended, Intent, Upkeep,
         cached::{CacheLimits, CachedRepository, Changes},
         memory::MemoryRepository,
     },
 };
+
+use crate::metadata::{clock, spec};
 
 type Result<T = ()> = anyhow::Result<T>;
 
@@ -30,7 +29,7 @@ struct Rig {
 
 impl Rig {
     fn new(changes: impl Fn() -> Result<Changes>) -> Result<Self> {
-        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(1_711_657_200)));
+        let clock = clock();
         let times: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let database = Arc::new(MemoryRepository::new(Arc::clone(&times)));
         let limits = CacheLimits { records_max: 100, age_max: AGE_MAX };
@@ -42,22 +41,10 @@ impl Rig {
     }
 
     async fn file(&self) -> Result<FileId> {
-        let spec = FileSpec {
-            user_id: UserId::parse("u")?,
-            purpose: Purpose::stored("assistants".to_owned()),
-            name: FileName::parse("filename", "a.txt")?,
-            media_type: MediaType::parse("text/plain").expect("a type"),
-            size_bytes: None,
-            ttl: None,
-            labels: Labels::default(),
-            references: Default::default(),
-            delete_when_unreferenced: false,
-            upload_id: None,
-        };
         let intent = Intent {
             file_id: FileId::random()?,
             blob_key: BlobKey::random()?,
-            spec,
+            spec: spec("u", None),
             lease: AGE_MAX,
             quota: Quota::default(),
         };

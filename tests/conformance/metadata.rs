@@ -48,7 +48,7 @@ struct Backend {
     _directory: Option<TempDir>,
 }
 
-fn clock() -> Arc<ManualClock> {
+pub fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp::from_unix_s(1_711_657_200)))
 }
 
@@ -166,7 +166,7 @@ fn user(name: &str) -> UserId {
     UserId::parse(name).expect("a user id")
 }
 
-fn spec(user_name: &str, upload_id: Option<Uuid>) -> FileSpec {
+pub fn spec(user_name: &str, upload_id: Option<Uuid>) -> FileSpec {
     let label = ("köy".to_owned(), "\"value\"".to_owned());
     FileSpec {
         user_id: user(user_name),

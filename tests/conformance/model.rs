@@ -27,6 +27,8 @@ use proptest::{prelude::*, test_runner::Config};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use crate::metadata::clock;
+
 type Result<T = ()> = anyhow::Result<T>;
 
 /// One call. Files and uploads are named by number, modulo how many there are.
@@ -427,10 +429,6 @@ async fn all_pages(repository: &dyn Upkeep, first: ListQuery) -> Vec<FileRecord>
         query.after = Some(ListPosition::from(&last.file));
         all.extend(page);
     }
-}
-
-fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::at(Timestamp::from_unix_s(1_711_657_200)))
 }
 
 async fn play(mut pair: Pair, calls: &[Call]) -> Result {

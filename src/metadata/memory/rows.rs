@@ -13,7 +13,7 @@ use crate::{
         usage::Usage,
         user::UserId,
     },
-    metadata::record::purge_time,
+    metadata::record::{mark_deleted, touch},
 };
 
 #[derive(Debug)]
@@ -44,11 +44,6 @@ impl Row {
         };
         let quarantined = self.quarantined;
         Some(FileRecord { file: File::clone(file), blob_key: self.blob_key, quarantined })
-    }
-
-    /// Whether neither its owner nor an undelete will ever see the file again.
-    pub(super) fn is_over(&self, record: &FileRecord, now: Timestamp) -> bool {
-        !record.is_visible(now) && !record.is_recoverable(now)
     }
 
     pub(super) fn doom(&mut self) {
@@ -82,9 +77,7 @@ impl Row {
 
     pub(super) fn delete(&mut self, grace: Duration, now: Timestamp) {
         if let State::Live(file) = &mut self.state {
-            file.delete_time.get_or_insert(now);
-            file.purge_time = Some(purge_time(file, grace, now));
-            touch(file, now);
+            mark_deleted(file, grace, now);
         }
     }
 
@@ -95,11 +88,6 @@ impl Row {
             touch(file, now);
         }
     }
-}
-
-fn touch(file: &mut File, now: Timestamp) {
-    file.revision += 1;
-    file.update_time = now;
 }
 
 #[derive(Debug, Default)]
@@ -169,7 +157,7 @@ impl Rows {
     pub(super) fn stored(&self, user_id: &UserId, now: Timestamp) -> Usage {
         let mut usage = Usage::default();
         for row in self.0.values().filter(|row| row.spec.user_id == *user_id) {
-            if let Some(record) = row.record().filter(|record| !row.is_over(record, now)) {
+            if let Some(record) = row.record().filter(|record| record.is_kept(now)) {
                 usage.file_count += 1;
                 usage.stored_bytes += record.file.content.size_bytes;
             }
@@ -189,7 +177,7 @@ impl Rows {
             return Ok(granted);
         }
         for row in self.0.values_mut().filter(|row| row.spec.user_id == *user_id) {
-            if row.record().is_some_and(|record| row.is_over(&record, now)) {
+            if row.record().is_some_and(|record| !record.is_kept(now)) {
                 row.doom();
             }
         }

@@ -15,7 +15,7 @@ use crate::{
 fn is_orphan(row: &Row, now: Timestamp) -> bool {
     match &row.state {
         State::Pending => row.lease_until < now,
-        State::Live(_) => row.record().is_some_and(|record| row.is_over(&record, now)),
+        State::Live(_) => row.record().is_some_and(|record| !record.is_kept(now)),
         State::Doomed => row.lease_until <= now,
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     file::{File, id::FileId, name},
-    metadata::{Deletion, FileRecord, FileUpdate, MetadataError, Result},
+    metadata::{Deletion, FileRecord, FileUpdate, MetadataError, Result, record::mark_deleted},
 };
 
 type Answer = Result<Option<FileRecord>>;
@@ -77,16 +77,14 @@ pub(super) async fn delete(
     {
         return Ok(Ok(Some(made.clone())));
     }
-    let found =
-        found.filter(|record| record.is_visible(now) || (for_good && record.is_recoverable(now)));
-    let Some(mut record) = found else {
+    let Some(mut record) = found.filter(|record| record.can_be_deleted(deletion, now)) else {
         return Ok(Ok(None));
     };
     if let Err(refused) = record.check_deletion(deletion) {
         return Ok(Err(refused));
     }
-    record.mark_deleted(deletion.grace, now);
-    remove(connection, &[record.file.clone()], now).await?;
+    mark_deleted(&mut record.file, deletion.grace, now);
+    remove(connection, std::slice::from_ref(&record.file), now).await?;
     Ok(Ok(Some(record)))
 }
 

@@ -17,7 +17,9 @@ use crate::{
         reference::{REFERENCES_OF_FILE_MAX, Reference},
         user::UserId,
     },
-    metadata::{Association, Detached, FileRecord, Grace, MetadataError, Result},
+    metadata::{
+        Association, Detached, FileRecord, Grace, MetadataError, Result, record::mark_deleted,
+    },
 };
 
 type Records = BTreeMap<FileId, FileRecord>;
@@ -194,7 +196,8 @@ async fn untie(
         }
         detached.detached.push(*file_id);
         if record.is_unneeded() {
-            record.mark_deleted(grace.of(&record.file.purpose), *now);
+            let grace = grace.of(&record.file.purpose);
+            mark_deleted(&mut record.file, grace, *now);
             unneeded.push(record.file.clone());
             detached.deleted.push(*file_id);
         }

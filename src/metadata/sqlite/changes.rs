@@ -6,7 +6,7 @@ use super::{Job, find, find_visible, rows, statements};
 use crate::{
     clock::Timestamp,
     file::{File, id::FileId, name},
-    metadata::{Deletion, FileRecord, FileUpdate, MetadataError},
+    metadata::{Deletion, FileRecord, FileUpdate, MetadataError, record::mark_deleted},
 };
 
 pub(super) fn update(
@@ -61,17 +61,15 @@ pub(super) fn delete(
     deletion: &Deletion,
     now: Timestamp,
 ) -> Job<Option<FileRecord>> {
-    let for_good = deletion.grace.is_zero();
-    let found = find(connection, file_id)?
-        .filter(|record| record.is_visible(now) || (for_good && record.is_recoverable(now)));
+    let found = find(connection, file_id)?.filter(|record| record.can_be_deleted(deletion, now));
     let Some(mut record) = found else {
         return Ok(Ok(None));
     };
     if let Err(refused) = record.check_deletion(deletion) {
         return Ok(Err(refused));
     }
-    record.mark_deleted(deletion.grace, now);
-    remove(connection, &record.file, for_good)?;
+    mark_deleted(&mut record.file, deletion.grace, now);
+    remove(connection, &record.file, deletion.grace.is_zero())?;
     Ok(Ok(Some(record)))
 }
 

@@ -10,7 +10,7 @@ use crate::{
         reference::{REFERENCES_OF_FILE_MAX, Reference},
         user::UserId,
     },
-    metadata::{Association, Detached, FileRecord, Grace, MetadataError},
+    metadata::{Association, Detached, FileRecord, Grace, MetadataError, record::mark_deleted},
 };
 
 /// A reference that is gone, and of whom.
@@ -144,7 +144,7 @@ fn untie(
     detached.detached.push(*file_id);
     if record.is_unneeded() {
         let grace = grace.of(&record.file.purpose);
-        record.mark_deleted(grace, now);
+        mark_deleted(&mut record.file, grace, now);
         changes::remove(connection, &record.file, grace.is_zero())?;
         detached.deleted.push(*file_id);
     }

@@ -137,15 +137,13 @@ pub(super) const TOTALS: &str =
     "SELECT coalesce(sum(file_count), 0), coalesce(sum(stored_bytes), 0) FROM usage";
 
 /// What a user stores, but for what nobody will see again.
-pub(super) const STORED: &str = "SELECT file_count - coalesce((SELECT count(*) FROM over), 0), \
-         stored_bytes - coalesce((SELECT sum(size_bytes) FROM over), 0) \
-     FROM usage WHERE user_id = ?1";
-
-/// What both of these mean by what nobody will see again: `?2` is now.
-pub(super) const OVER: &str = "WITH over AS (SELECT size_bytes FROM files \
+pub(super) const STORED: &str = "WITH over AS (SELECT size_bytes FROM files \
          WHERE user_id = ?1 AND state IN (1, 4) AND expire_time_us IS NOT NULL AND expire_time_us <= ?2 \
          UNION ALL SELECT size_bytes FROM files WHERE user_id = ?1 AND state = 4 AND purge_time_us <= ?2 \
-         AND (expire_time_us IS NULL OR expire_time_us > ?2)) ";
+         AND (expire_time_us IS NULL OR expire_time_us > ?2)) \
+     SELECT file_count - coalesce((SELECT count(*) FROM over), 0), \
+         stored_bytes - coalesce((SELECT sum(size_bytes) FROM over), 0) \
+     FROM usage WHERE user_id = ?1";
 
 macro_rules! orphans {
     () => {

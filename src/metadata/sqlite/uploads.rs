@@ -146,8 +146,7 @@ pub(super) fn stored(
     user_id: &UserId,
     now: Timestamp,
 ) -> rusqlite::Result<Usage> {
-    let statement = [statements::OVER, statements::STORED].concat();
-    usage(connection, &statement, params![user_id.as_str(), now.unix_us()])
+    usage(connection, statements::STORED, params![user_id.as_str(), now.unix_us()])
 }
 
 pub(super) fn usage(

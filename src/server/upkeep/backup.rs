@@ -61,11 +61,12 @@ pub async fn backup(
     make_empty(target)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let live = SqliteRepository::open(&database, Arc::clone(&clock))?;
-    let unfinished = Layout(target.to_owned()).unfinished();
+    let copy = Layout(target.to_owned());
+    let unfinished = copy.unfinished();
     live.copy_to(&unfinished).await.context("cannot copy the database")?;
     let snapshot = Arc::new(SqliteRepository::open(&unfinished, Arc::clone(&clock))?);
     let from = storage(&layout, &clock)?;
-    let to = storage(&Layout(target.to_owned()), &clock)?;
+    let to = storage(&copy, &clock)?;
     to.mark(snapshot.identity().await?).await?;
     tell(Progress::Begun(snapshot.totals().await?));
     let copied = |bytes| tell(Progress::Copied(bytes));
@@ -85,8 +86,8 @@ pub async fn backup(
     }
     result.damaged = damaged;
     forget_what_is_over(&snapshot, &to).await?;
-    copy_key(&layout, &Layout(target.to_owned()))?;
-    finish(&snapshot, target).await?;
+    copy_key(&layout, &copy)?;
+    finish(&snapshot, &copy).await?;
     write_manifest(target, &clock, &result)?;
     Ok(result)
 }
@@ -123,7 +124,7 @@ pub async fn restore(
     }
     forget_what_is_over(&records, &to).await?;
     copy_key(&source, &restored)?;
-    finish(&records, target).await?;
+    finish(&records, &restored).await?;
     Ok(result)
 }
 
@@ -154,13 +155,13 @@ fn make_empty(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Puts the database in its place, whole, as the last of the data.
-async fn finish(records: &SqliteRepository, directory: &Path) -> anyhow::Result<()> {
-    records.copy_to(&Layout(directory.to_owned()).database()).await?;
-    let unfinished = Layout(directory.to_owned()).unfinished();
+async fn finish(records: &SqliteRepository, layout: &Layout) -> anyhow::Result<()> {
+    records.copy_to(&layout.database()).await?;
+    let unfinished = layout.unfinished();
     for ending in ["db-wal", "db-shm", "ballast", "db"] {
         remove_if_there(&unfinished.with_extension(ending))?;
     }
-    File::open(directory)?.sync_all()?;
+    File::open(&layout.0)?.sync_all()?;
     Ok(())
 }
 
