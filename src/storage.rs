@@ -11,11 +11,12 @@ use std::{error::Error as StdError, fmt, fs::File, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 use uuid::Uuid;
 
 use crate::{blob::BlobKey, error::ErrorCode};
 
-pub use read::BlobStream;
+pub use read::{BlobStream, RemoteBytes};
 
 /// What storage operations return.
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -115,6 +116,8 @@ pub enum Blob {
         /// What to read of it.
         range: ByteRange,
     },
+    /// Bytes that come from elsewhere, as fast as they are asked for.
+    Remote(RemoteBytes),
 }
 
 impl Blob {
@@ -139,6 +142,17 @@ pub struct BlobEntry {
     pub size_bytes: u64,
     /// How long ago it was last written to, by the backend's clock.
     pub age: Duration,
+}
+
+/// The headers that a backend answers a presigned URL with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresignedAnswer {
+    /// Content-Type.
+    pub content_type: String,
+    /// Content-Disposition.
+    pub content_disposition: String,
+    /// Cache-Control.
+    pub cache_control: String,
 }
 
 /// Most entries in one page of [`Storage::list`].
@@ -174,6 +188,17 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Marks the storage as belonging to `owner`, unless it bears a mark already; answers the mark that it
     /// bears, durably, from then on.
     async fn mark(&self, owner: Uuid) -> Result<Uuid>;
+
+    /// A URL from which whoever holds it can read the blob for `life`, answered with the headers of `answer`;
+    /// `None` where the backend gives out none. Nothing is looked up: an absent blob has a URL, too.
+    async fn presign(
+        &self,
+        _key: &BlobKey,
+        _answer: &PresignedAnswer,
+        _life: Duration,
+    ) -> Result<Option<Url>> {
+        Ok(None)
+    }
 
     /// Whether the backend can be trusted with writes now.
     async fn check(&self) -> Result<()>;

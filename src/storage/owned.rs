@@ -1,14 +1,17 @@
 //! A storage that belongs to one database: nothing is ever removed from one that bears another's mark, as
 //! when a server is pointed at the wrong place, or a database was made anew beside old blobs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 use uuid::Uuid;
 
-use super::{Blob, BlobEntry, BlobWriter, ByteRange, Result, Storage, StorageError};
+use super::{
+    Blob, BlobEntry, BlobWriter, ByteRange, PresignedAnswer, Result, Storage, StorageError,
+};
 use crate::blob::BlobKey;
 
 /// Wraps any storage.
@@ -72,6 +75,15 @@ impl Storage for OwnedStorage {
 
     async fn mark(&self, owner: Uuid) -> Result<Uuid> {
         self.inner.mark(owner).await
+    }
+
+    async fn presign(
+        &self,
+        key: &BlobKey,
+        answer: &PresignedAnswer,
+        life: Duration,
+    ) -> Result<Option<Url>> {
+        self.inner.presign(key, answer, life).await
     }
 
     async fn check(&self) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Reading an open blob in pieces: from the page cache where the bytes are there, else on a thread that may
-//! block.
+//! block; or as they come from a server.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, IoSliceMut},
     os::unix::fs::FileExt,
@@ -34,6 +35,58 @@ enum Source {
         left: ByteRange,
         reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
     },
+    Remote(RemoteBytes),
+}
+
+/// Bytes that come from a server, as fast as they are asked for; dropped, they free what they hold there.
+pub struct RemoteBytes {
+    key: BlobKey,
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
+    /// What came and was not taken yet.
+    held: Bytes,
+    left: u64,
+}
+
+impl RemoteBytes {
+    /// `len` bytes of the blob `key`, in `pieces` of any size.
+    pub fn new(
+        key: BlobKey,
+        len: u64,
+        pieces: impl Stream<Item = Result<Bytes>> + Send + 'static,
+    ) -> Self {
+        Self { key, pieces: Box::pin(pieces), held: Bytes::new(), left: len }
+    }
+
+    /// The next bytes, at most `most`. An end that comes early is a failure, and what comes beyond the end is
+    /// never given out.
+    fn poll_piece(&mut self, most: usize, context: &mut Context<'_>) -> Poll<Result<Bytes>> {
+        while self.held.is_empty() {
+            match ready!(self.pieces.as_mut().poll_next(context)) {
+                Some(Ok(piece)) => self.held = piece,
+                Some(Err(error)) => {
+                    self.left = 0;
+                    return Poll::Ready(Err(error));
+                }
+                None => {
+                    self.left = 0;
+                    return Poll::Ready(Err(StorageError::Truncated(self.key)));
+                }
+            }
+        }
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let piece = self.held.split_to(self.held.len().min(most).min(left));
+        self.left -= piece.len() as u64;
+        Poll::Ready(Ok(piece))
+    }
+}
+
+impl fmt::Debug for RemoteBytes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RemoteBytes")
+            .field("key", &self.key)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
 }
 
 impl BlobStream {
@@ -43,6 +96,7 @@ impl BlobStream {
             Blob::File { file, key, range } => {
                 Source::File { file, key, left: range, reading: None }
             }
+            Blob::Remote(bytes) => Source::Remote(bytes),
         };
         Self { source, piece_bytes: piece_bytes.max(1) }
     }
@@ -52,6 +106,7 @@ impl BlobStream {
         match &self.source {
             Source::Bytes(bytes) => bytes.len() as u64,
             Source::File { left, .. } => left.len,
+            Source::Remote(bytes) => bytes.left,
         }
     }
 }
@@ -79,6 +134,7 @@ impl Stream for BlobStream {
                 left.len -= taken;
                 Poll::Ready(Some(piece))
             }
+            Source::Remote(bytes) => bytes.poll_piece(piece_bytes, context).map(Some),
         }
     }
 }

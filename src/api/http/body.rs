@@ -39,7 +39,7 @@ impl Body {
     pub fn of(blob: Blob, span: impl Fn() -> Span) -> Self {
         match blob {
             Blob::Bytes(bytes) => bytes.into(),
-            file @ Blob::File { .. } => Self::Blob(file.into_stream(PIECE_BYTES), span()),
+            blob => Self::Blob(blob.into_stream(PIECE_BYTES), span()),
         }
     }
 
