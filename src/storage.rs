@@ -5,6 +5,7 @@ pub mod memory;
 pub mod open;
 pub mod owned;
 mod read;
+pub mod s3;
 
 use std::{error::Error as StdError, fmt, fs::File, sync::Arc, time::Duration};
 

@@ -25,5 +25,8 @@ mod plans;
 #[allow(dead_code)]
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
+#[allow(dead_code)]
+#[path = "../servers/seaweed.rs"]
+mod seaweed;
 mod storage;
 mod upgrade;

@@ -1,0 +1,203 @@
+//! An object in parts: while some are on their way, the next one is filled.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_s3::{
+    primitives::ByteStream,
+    types::{CompletedMultipartUpload, CompletedPart},
+};
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::{
+    commit::{Answer, Commitment, Making, settle},
+    error::{Failure, failure},
+    options::Checksums,
+    store::{Store, TOKEN},
+};
+use crate::{
+    blob::BlobKey,
+    storage::{Result, StorageError},
+};
+
+/// Parts in memory, full and on their way or being filled: what bounds the memory of an upload.
+const PARTS_HELD_MAX: usize = 2;
+
+/// A multipart upload that is under way. Dropped, it leaves what [`abort_all`] removes.
+pub(super) struct Multipart {
+    store: Arc<Store>,
+    key: BlobKey,
+    upload_id: Arc<str>,
+    sent: i32,
+    done: Vec<CompletedPart>,
+    on_their_way: JoinSet<Result<CompletedPart>>,
+}
+
+impl Multipart {
+    /// Begins an object that bears `token`.
+    pub(super) async fn begin(store: Arc<Store>, key: BlobKey, token: &str) -> Result<Self> {
+        let begun = store.begin(store.object(&key)).metadata(TOKEN, token).send().await;
+        let begun = begun.map_err(failure("begin a blob"))?;
+        let upload_id = begun.upload_id().ok_or_else(|| {
+            Failure::unbelievable("the store gave no upload id").into_error("begin a blob")
+        })?;
+        Ok(Self {
+            upload_id: Arc::from(upload_id),
+            store,
+            key,
+            sent: 0,
+            done: Vec::new(),
+            on_their_way: JoinSet::new(),
+        })
+    }
+
+    /// Sends the next part on its way, and waits until there is room to fill another one.
+    pub(super) async fn send(&mut self, content: Bytes) -> Result<()> {
+        self.sent += 1;
+        let (store, object) = (Arc::clone(&self.store), self.store.object(&self.key));
+        let upload_id = Arc::clone(&self.upload_id);
+        let number = self.sent;
+        self.on_their_way
+            .spawn(async move { send_part(&store, &object, &upload_id, (number, content)).await });
+        while self.on_their_way.len() >= PARTS_HELD_MAX {
+            self.one_arrives().await?;
+        }
+        Ok(())
+    }
+
+    async fn one_arrives(&mut self) -> Result<()> {
+        let Some(arrived) = self.on_their_way.join_next().await else {
+            return Ok(());
+        };
+        let part = arrived.map_err(|error| StorageError::Unavailable {
+            action: "send a part of a blob",
+            source: error.into(),
+        })??;
+        self.done.push(part);
+        Ok(())
+    }
+
+    /// Makes the object of all parts sent.
+    pub(super) async fn complete(mut self, commitment: &Commitment) -> Result<()> {
+        while !self.on_their_way.is_empty() {
+            self.one_arrives().await?;
+        }
+        self.done.sort_unstable_by_key(CompletedPart::part_number);
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(self.done)).build();
+        let store = Arc::clone(&self.store);
+        let completion =
+            Completion { store: &store, key: self.key, upload_id: self.upload_id, parts };
+        settle(&store, commitment, &completion).await
+    }
+
+    /// Gives the upload up, and what was sent of it.
+    pub(super) async fn abort(mut self) -> Result<()> {
+        self.on_their_way.shutdown().await;
+        abort(&self.store, &self.store.object(&self.key), &self.upload_id).await
+    }
+}
+
+/// The request that makes an object of its parts.
+struct Completion<'a> {
+    store: &'a Store,
+    key: BlobKey,
+    upload_id: Arc<str>,
+    parts: CompletedMultipartUpload,
+}
+
+#[async_trait]
+impl Making for Completion<'_> {
+    async fn send(&self, condition: Option<&str>) -> std::result::Result<Answer, Failure> {
+        let completed = self
+            .store
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.store.options.bucket)
+            .key(self.store.object(&self.key))
+            .upload_id(&*self.upload_id)
+            .set_if_none_match(condition.map(str::to_owned))
+            .multipart_upload(self.parts.clone())
+            .send()
+            .await;
+        completed.map(|_| Answer::Claim).map_err(Failure::of)
+    }
+}
+
+async fn send_part(
+    store: &Store,
+    object: &str,
+    upload_id: &str,
+    (number, content): (i32, Bytes),
+) -> Result<CompletedPart> {
+    const ACTION: &str = "send a part of a blob";
+    let crc32 = store.crc32(&content);
+    let request = store
+        .client
+        .upload_part()
+        .bucket(&store.options.bucket)
+        .key(object)
+        .upload_id(upload_id)
+        .part_number(number)
+        .set_checksum_crc32(crc32.clone())
+        .body(ByteStream::from(content))
+        .customize();
+    let request = match store.options.checksums {
+        Checksums::Crc32 => request.disable_payload_signing(),
+        Checksums::Signed => request,
+    };
+    let sent = request.send().await.map_err(failure(ACTION))?;
+    let tag = sent.e_tag().ok_or_else(|| {
+        Failure::unbelievable("the store said that a part was taken, and gave it no tag")
+            .into_error(ACTION)
+    })?;
+    Ok(CompletedPart::builder().part_number(number).e_tag(tag).set_checksum_crc32(crc32).build())
+}
+
+/// Removes every unfinished upload of an object.
+pub(super) async fn abort_all(store: &Store, object: &str) -> Result<()> {
+    let mut after: Option<(String, String)> = None;
+    loop {
+        let (key_marker, id_marker) = after.unzip();
+        let page = store
+            .client
+            .list_multipart_uploads()
+            .bucket(&store.options.bucket)
+            .prefix(object)
+            .set_key_marker(key_marker)
+            .set_upload_id_marker(id_marker)
+            .send()
+            .await
+            .map_err(failure("find what is left of a blob"))?;
+        for upload in page.uploads().iter().filter(|upload| upload.key() == Some(object)) {
+            if let Some(upload_id) = upload.upload_id() {
+                abort(store, object, upload_id).await?;
+            }
+        }
+        let next = page.next_key_marker().zip(page.next_upload_id_marker());
+        match next {
+            Some((key, id)) if page.is_truncated() == Some(true) => {
+                after = Some((key.to_owned(), id.to_owned()));
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+async fn abort(store: &Store, object: &str, upload_id: &str) -> Result<()> {
+    let aborted = store
+        .client
+        .abort_multipart_upload()
+        .bucket(&store.options.bucket)
+        .key(object)
+        .upload_id(upload_id)
+        .send()
+        .await;
+    match aborted.map_err(Failure::of) {
+        // Completed or aborted before.
+        Err(failed) if failed.is_absence() => Ok(()),
+        aborted => {
+            aborted.map_err(|failed| failed.into_error("remove what is left of a blob")).map(drop)
+        }
+    }
+}

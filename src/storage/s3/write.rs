@@ -1,0 +1,98 @@
+//! Takes one blob's bytes: held back while they fit one part, then sent in parts.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes, BytesMut};
+use uuid::Uuid;
+
+use super::{
+    commit::{Commitment, put},
+    multipart::Multipart,
+    store::Store,
+};
+use crate::{
+    blob::BlobKey,
+    storage::{BlobWriter, Result},
+};
+
+pub(super) struct S3Writer {
+    store: Arc<Store>,
+    key: BlobKey,
+    token: String,
+    size_bytes: u64,
+    /// The part that is being filled. Bytes are copied here, so that nobody waits for the memory that they
+    /// came in.
+    part: BytesMut,
+    multipart: Option<Multipart>,
+}
+
+impl S3Writer {
+    pub(super) fn new(store: Arc<Store>, key: BlobKey) -> Self {
+        Self {
+            store,
+            key,
+            token: Uuid::new_v4().to_string(),
+            size_bytes: 0,
+            part: BytesMut::new(),
+            multipart: None,
+        }
+    }
+
+    async fn take(&mut self, mut chunk: Bytes) -> Result<()> {
+        self.size_bytes += chunk.len() as u64;
+        while !chunk.is_empty() {
+            if self.part.len() >= self.store.options.part_bytes {
+                self.send_part().await?;
+            }
+            let room = self.store.options.part_bytes - self.part.len();
+            let taken = room.min(chunk.len());
+            self.part.extend_from_slice(&chunk[..taken]);
+            chunk.advance(taken);
+        }
+        Ok(())
+    }
+
+    async fn send_part(&mut self) -> Result<()> {
+        let multipart = match &mut self.multipart {
+            Some(multipart) => multipart,
+            none => {
+                let store = Arc::clone(&self.store);
+                none.insert(Multipart::begin(store, self.key, &self.token).await?)
+            }
+        };
+        multipart.send(std::mem::take(&mut self.part).freeze()).await?;
+        // The next one is likely to fill up, too: no copies while it grows.
+        self.part.reserve(self.store.options.part_bytes);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl BlobWriter for S3Writer {
+    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()> {
+        for chunk in chunks {
+            self.take(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<()> {
+        if self.multipart.is_some() && !self.part.is_empty() {
+            self.send_part().await?;
+        }
+        let Self { store, key, token, size_bytes, part, multipart } = *self;
+        let commitment = Commitment { key, token, size_bytes };
+        match multipart {
+            None => put(&store, &commitment, part.freeze()).await,
+            Some(multipart) => multipart.complete(&commitment).await,
+        }
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        match self.multipart {
+            None => Ok(()),
+            Some(multipart) => multipart.abort().await,
+        }
+    }
+}
