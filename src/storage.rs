@@ -1,9 +1,11 @@
 //! Where blobs rest. The trait knows no backend, no user and no file: only keys and bytes.
 
+pub mod limit;
 pub mod local;
 pub mod memory;
 pub mod open;
 pub mod owned;
+pub mod probe;
 mod read;
 pub mod s3;
 

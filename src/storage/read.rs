@@ -9,12 +9,16 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt, stream};
 use rustix::io::{ReadWriteFlags, preadv2};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 
 use super::{Blob, ByteRange, Result, StorageError};
 use crate::blob::BlobKey;
@@ -55,6 +59,21 @@ impl RemoteBytes {
         pieces: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> Self {
         Self { key, pieces: Box::pin(pieces), held: Bytes::new(), left: len }
+    }
+
+    /// The same, where the next piece must come within `longest` once it is asked for.
+    pub(super) fn impatient(self, longest: Duration) -> Self {
+        let pieces = stream::unfold(Some(self.pieces), move |pieces| async move {
+            let mut pieces = pieces?;
+            match timeout(longest, pieces.next()).await {
+                Ok(piece) => Some((piece?, Some(pieces))),
+                Err(_) => {
+                    let source = format!("nothing came for {} s", longest.as_secs()).into();
+                    Some((Err(StorageError::Unavailable { action: "read a blob", source }), None))
+                }
+            }
+        });
+        Self { pieces: Box::pin(pieces), ..self }
     }
 
     /// The next bytes, at most `most`. An end that comes early is a failure, and what comes beyond the end is

@@ -16,7 +16,7 @@ use crate::{
 
 const ACTION: &str = "read a blob";
 /// Longest that the store may send nothing of what is asked for.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+const SILENCE_MAX: Duration = Duration::from_secs(8);
 /// A range is asked for again so often without a byte of it arriving.
 const ATTEMPTS_MAX: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,196 @@
+//! Any storage within limits: how much is asked of it at once, how long an answer may take, and whether it
+//! still takes writes after one has failed. Knows no backend.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use uuid::Uuid;
+
+use super::{
+    Blob, BlobEntry, BlobWriter, ByteRange, PresignedAnswer, Result, Storage, StorageError,
+    probe::probe_write,
+};
+use crate::blob::BlobKey;
+
+/// How much, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageLimits {
+    /// Most operations at once; further ones wait for their turn, at most `timeout`.
+    pub operations_max: usize,
+    /// Longest that an operation may take, and that a read may wait for its next bytes.
+    pub timeout: Duration,
+    /// Longest that committing a blob may take: much of it may still be on its way.
+    pub commit_timeout: Duration,
+}
+
+/// Wraps any storage.
+#[derive(Debug)]
+pub struct LimitedStorage {
+    inner: Arc<dyn Storage>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    places: Semaphore,
+    limits: StorageLimits,
+    /// Set by a write that failed, until a write has succeeded again.
+    suspect: AtomicBool,
+}
+
+impl LimitedStorage {
+    /// `inner` within `limits`.
+    pub fn new(inner: Arc<dyn Storage>, limits: StorageLimits) -> Self {
+        let places = Semaphore::new(limits.operations_max.min(Semaphore::MAX_PERMITS));
+        let gate = Gate { places, limits, suspect: AtomicBool::new(false) };
+        Self { inner, gate: Arc::new(gate) }
+    }
+}
+
+impl Gate {
+    /// Waits for a place, and then for the operation.
+    async fn run<T>(
+        &self,
+        action: &'static str,
+        operation: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.run_for(self.limits.timeout, action, operation).await
+    }
+
+    async fn run_for<T>(
+        &self,
+        longest: Duration,
+        action: &'static str,
+        operation: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let place = timeout(self.limits.timeout, self.places.acquire()).await;
+        // They are never closed: nothing but time ends the wait.
+        let Ok(Ok(_place)) = place else {
+            return Err(late(action, "other operations took all places for", self.limits.timeout));
+        };
+        within(longest, action, operation).await
+    }
+
+    /// Notes whether a write failed for a reason that others would meet, too.
+    fn watched<T>(&self, written: Result<T>) -> Result<T> {
+        if matches!(written, Err(StorageError::Unavailable { .. })) {
+            self.suspect.store(true, Ordering::Release);
+        }
+        written
+    }
+}
+
+async fn within<T>(
+    longest: Duration,
+    action: &'static str,
+    operation: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let ended = timeout(longest, operation).await;
+    ended.unwrap_or_else(|_| Err(late(action, "there was no answer for", longest)))
+}
+
+fn late(action: &'static str, what: &str, longest: Duration) -> StorageError {
+    let source = format!("{what} {}", humantime::format_duration(longest)).into();
+    StorageError::Unavailable { action, source }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Storage for LimitedStorage {
+    async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>> {
+        let created = self.gate.run("begin a blob", self.inner.create(key)).await;
+        let inner = self.gate.watched(created)?;
+        Ok(Box::new(LimitedWriter { inner, gate: Arc::clone(&self.gate) }))
+    }
+
+    async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
+        let blob = self.gate.run("open a blob", self.inner.open(key, range)).await?;
+        Ok(match blob {
+            Blob::Remote(bytes) => Blob::Remote(bytes.impatient(self.gate.limits.timeout)),
+            at_hand => at_hand,
+        })
+    }
+
+    async fn size(&self, key: &BlobKey) -> Result<u64> {
+        self.gate.run("look at a blob", self.inner.size(key)).await
+    }
+
+    async fn delete(&self, key: &BlobKey) -> Result<()> {
+        self.gate.run("delete a blob", self.inner.delete(key)).await
+    }
+
+    async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+        self.gate.run("list blobs", self.inner.list(after)).await
+    }
+
+    async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+        self.gate.run("list unfinished blobs", self.inner.list_unfinished(after)).await
+    }
+
+    async fn owner(&self) -> Result<Option<Uuid>> {
+        self.gate.run("read the owner's mark", self.inner.owner()).await
+    }
+
+    async fn mark(&self, owner: Uuid) -> Result<Uuid> {
+        self.gate.run("read or write the owner's mark", self.inner.mark(owner)).await
+    }
+
+    async fn presign(
+        &self,
+        key: &BlobKey,
+        answer: &PresignedAnswer,
+        life: Duration,
+    ) -> Result<Option<Url>> {
+        self.gate.run("presign a URL", self.inner.presign(key, answer, life)).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        // It takes no place: a storage that is busy is not one that is down.
+        let longest = self.gate.limits.timeout;
+        within(longest, "check the storage", self.inner.check()).await?;
+        if self.gate.suspect.load(Ordering::Acquire) {
+            within(longest, "write after a failure", probe_write(self.inner.as_ref())).await?;
+            self.gate.suspect.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn failed(&self) -> CancellationToken {
+        self.inner.failed()
+    }
+}
+
+struct LimitedWriter {
+    inner: Box<dyn BlobWriter>,
+    gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl BlobWriter for LimitedWriter {
+    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()> {
+        let written = self.gate.run("write a blob", self.inner.write(chunks)).await;
+        self.gate.watched(written)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        let Self { inner, gate } = *self;
+        let longest = gate.limits.commit_timeout;
+        let committed = gate.run_for(longest, "commit a blob", inner.commit()).await;
+        gate.watched(committed)
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        let Self { inner, gate } = *self;
+        gate.run("give a blob up", inner.abort()).await
+    }
+}
