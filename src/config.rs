@@ -3,8 +3,10 @@
 
 mod policy;
 mod reader;
+mod secrets;
 mod setting;
 mod sources;
+mod storage;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -21,6 +23,7 @@ use crate::{
 use reader::Reader;
 pub use reader::{ConfigMistakes, ShownSetting};
 pub use sources::Sources;
+pub use storage::{StorageConfig, StoragePlace};
 
 /// Everything that can be configured.
 #[derive(Debug)]
@@ -37,8 +40,10 @@ pub struct Config {
     pub signing_keys: Option<KeyRing>,
     /// What is accepted, and how much of it.
     pub policy: Policy,
-    /// Most bytes of small blobs kept in memory.
-    pub storage_cache_bytes: u64,
+    /// Where bytes rest.
+    pub storage: StorageConfig,
+    /// Longest life of the storage's own URLs, to which readers are sent; `None`: none are.
+    pub redirect: Option<Duration>,
     /// What keeps records and blobs in step.
     pub sweep: SweepConfig,
     /// Where metrics are shown; `None`: nowhere.
@@ -123,14 +128,16 @@ impl Config {
     /// Reads the tree; all mistakes come together.
     pub fn load(sources: Sources) -> Result<Self, ConfigMistakes> {
         let mut reader = Reader::new(sources)?;
+        let policy = policy::policy(&mut reader);
         let config = Self {
             data_dir: reader.take("data_dir", PathBuf::from("./data")),
             database: database(&mut reader),
             grpc: grpc(&mut reader),
             http: http(&mut reader),
             signing_keys: signing_keys(&mut reader),
-            policy: policy::policy(&mut reader),
-            storage_cache_bytes: reader.take("storage.cache_bytes", ByteSize::mib(64)).as_u64(),
+            storage: storage::storage(&mut reader, policy.file_bytes_max),
+            policy,
+            redirect: storage::redirect(&mut reader),
             sweep: sweep(&mut reader),
             metrics_listen: reader.take_optional("metrics.listen"),
             shutdown_delay: seconds(&mut reader, "shutdown.delay", 0),
@@ -146,13 +153,7 @@ impl Config {
 }
 
 fn database(reader: &mut Reader) -> DatabaseConfig {
-    let url = match (reader.take_secret("database.url"), secret_file(reader, "database.url_file")) {
-        (Some(_), Some(_)) => {
-            reader.refuse("database.url_file", "cannot be set together with database.url");
-            None
-        }
-        (inline, from_file) => inline.or(from_file),
-    };
+    let url = secrets::secret(reader, "database.url");
     let known = |url: &SecretString| {
         let url = url.expose_secret();
         ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme))
@@ -165,18 +166,6 @@ fn database(reader: &mut Reader) -> DatabaseConfig {
         connections_max: count(reader, "database.connections_max", 16),
         timeout: span(reader, "database.timeout", 10),
         follow_clock: true,
-    }
-}
-
-/// A secret in a file of its own, where the setting `key` names one.
-fn secret_file(reader: &mut Reader, key: &str) -> Option<SecretString> {
-    let path: PathBuf = reader.take_optional(key)?;
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text.trim().to_owned().into()),
-        Err(error) => {
-            reader.refuse(key, format!("cannot read {}: {error}", path.display()));
-            None
-        }
     }
 }
 

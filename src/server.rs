@@ -84,6 +84,7 @@ impl Server {
         let stores = Stores::open(&config, &data.layout(), open_files, &clock).await?;
         stores.refuse_lost_storage().await?;
         stores.warn_if_foreign().await;
+        stores.probe(role.runs_grpc()).await?;
         let grpc = bind(role.runs_grpc(), config.grpc.listen).await?;
         let http = bind(role.runs_http(), config.http.listen).await?;
         let public_url = public_url(&config.http, http.as_ref())?;

@@ -21,11 +21,12 @@ use crate::{
     clock::{Clock, Timestamp},
     error::chain,
     file::{id::FileId, user::UserId},
-    metadata::{FileRecord, Orphan, Upkeep},
+    metadata::{Orphan, Upkeep},
     signing::UrlSigner,
     storage::Storage,
 };
 
+pub use crate::metadata::FileRecord;
 pub use error::{Result, ServiceError};
 use policy::Policy;
 

@@ -30,7 +30,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("service", &["blob", "clock", "error", "file", "metadata", "signing", "storage", "upload"]),
     ("api", &["clock", "error", "file", "proto", "service", "signing", "storage", "telemetry"]),
     ("client", &["proto"]),
-    ("config", &["file", "service", "signing", "telemetry"]),
+    ("config", &["file", "service", "signing", "storage", "telemetry"]),
     (
         "server",
         &[

@@ -11,10 +11,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use tracing::{Level, Span};
+use url::Url;
 
 use crate::{
     error::ErrorCode,
-    service::{FileService, ServiceError},
+    service::{FileRecord, FileService, ServiceError},
     signing::{DOWNLOAD_PATH, link::SignedQuery},
     storage::ByteRange,
     telemetry::RequestId,
@@ -41,6 +42,9 @@ pub struct SidecarOptions {
     pub policies: ContentPolicies,
     /// Longest a browser may keep content.
     pub fresh_max: Duration,
+    /// Longest life of the storage's own URLs, to which readers are sent where it gives out any; `None`: all
+    /// content passes through here.
+    pub redirect: Option<Duration>,
 }
 
 /// The Content-Security-Policy of answers.
@@ -141,9 +145,30 @@ impl Sidecar {
         if method == Method::HEAD {
             return Ok(entity.head(size_bytes));
         }
+        if let Some(elsewhere) = self.redirection(&query, &record, &entity).await? {
+            return Ok(answer::redirect(&elsewhere));
+        }
         let wanted = range.unwrap_or(ByteRange::whole(size_bytes));
         let blob = self.service.open_content(&record, wanted).await?;
         Ok(entity.content(Body::of(blob, span), range, size_bytes))
+    }
+
+    /// Where the reader is sent for the content: never for longer than the link lives, nor for what is safe
+    /// only with the headers of this origin.
+    async fn redirection(
+        &self,
+        query: &SignedQuery,
+        record: &FileRecord,
+        entity: &Entity,
+    ) -> Result<Option<Url>, ServiceError> {
+        let (Some(longest), Some(answer)) = (self.options.redirect, entity.elsewhere()) else {
+            return Ok(None);
+        };
+        let life = self.service.fresh_for(query.grant(), &record.file, longest);
+        if life < Duration::from_secs(1) {
+            return Ok(None);
+        }
+        self.service.presign_content(record, &answer, life).await
     }
 }
 

@@ -10,10 +10,11 @@ use super::{
 };
 
 /// Every section there is.
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 20] = [
     "auth",
     "database",
     "deletion",
+    "downloads",
     "grpc",
     "http",
     "links",
@@ -26,6 +27,7 @@ const SECTIONS: [&str; 18] = [
     "shutdown",
     "signing",
     "storage",
+    "storage.s3",
     "sweep",
     "types",
     "uploads",

@@ -48,7 +48,7 @@ pub(super) async fn run(
         listeners.spawn(grpc::serve(api, health.clone(), listener, limits, stop.clone()));
     }
     if let Some(listener) = parts.http {
-        let options = settings::sidecar_options(&config.http)?;
+        let options = settings::sidecar_options(&config)?;
         let sidecar = Sidecar::new(Arc::clone(&service), options);
         let serving =
             http::serve(sidecar, listener, stop.clone(), settings::connection_limits(&config));

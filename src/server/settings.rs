@@ -8,7 +8,7 @@ use crate::{
         grpc::server::GrpcLimits,
         http::{ContentPolicies, SidecarOptions, serve::ConnectionLimits},
     },
-    config::{Config, HttpConfig},
+    config::Config,
 };
 
 pub(super) fn grpc_limits(config: &Config) -> GrpcLimits {
@@ -27,7 +27,8 @@ pub(super) fn connection_limits(config: &Config) -> ConnectionLimits {
     }
 }
 
-pub(super) fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOptions> {
+pub(super) fn sidecar_options(config: &Config) -> anyhow::Result<SidecarOptions> {
+    let http = &config.http;
     let frame_ancestors = &http.frame_ancestors;
     let policy = |directives: &str| {
         let text = format!("default-src 'none'; {directives}frame-ancestors {frame_ancestors}");
@@ -42,5 +43,6 @@ pub(super) fn sidecar_options(http: &HttpConfig) -> anyhow::Result<SidecarOption
             other: policy("sandbox; ")?,
         },
         fresh_max: http.cache_max_age,
+        redirect: config.redirect,
     })
 }

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use super::data_dir::Layout;
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, StoragePlace},
     error::chain,
     metadata::{
         Upkeep,
@@ -18,9 +18,11 @@ use crate::{
     },
     storage::{
         Storage,
+        limit::LimitedStorage,
         local::ReadCache,
         open::{StorageTarget, open_storage},
         owned::OwnedStorage,
+        probe::{ProbeStep, probe},
     },
 };
 
@@ -28,6 +30,9 @@ use crate::{
 const RECORDS_CACHED_MAX: usize = 32 * 1024;
 /// Files kept open for reading where one process alone deletes them.
 const OPEN_FILES_MAX: usize = 512;
+
+/// The blob that a start is tried with.
+const PROBE_BYTES: usize = 1024;
 
 /// Whether files are kept open between downloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub(super) struct Stores {
     pub(super) repository: Arc<dyn Upkeep>,
     pub(super) clock: Arc<dyn Clock>,
     storage: Arc<OwnedStorage>,
+    /// The same, whoever's it is.
+    bare: Arc<dyn Storage>,
 }
 
 impl Stores {
@@ -62,16 +69,20 @@ impl Stores {
         let limits = CacheLimits { records_max: RECORDS_CACHED_MAX, age_max };
         let cached = CachedRepository::new(opened.repository, changes, Arc::clone(&clock), limits);
         let repository: Arc<dyn Upkeep> = Arc::new(cached);
-        let cache = ReadCache {
-            small_bytes_max: config.storage_cache_bytes,
-            open_files_max: if open_files == OpenFiles::Kept { OPEN_FILES_MAX } else { 0 },
-        };
-        let target = StorageTarget::Local { root: layout.blobs(), cache };
-        let storage = open_storage(target, Arc::clone(&clock)).await;
-        let storage = storage.context("cannot open the storage")?;
+        let bare = storage(config, layout, open_files, &clock).await?;
         let identity = repository.identity().await.context("cannot read the database's id")?;
-        let storage = Arc::new(OwnedStorage::new(storage, identity));
-        Ok(Self { repository, clock, storage })
+        let storage = Arc::new(OwnedStorage::new(Arc::clone(&bare), identity));
+        Ok(Self { repository, clock, storage, bare })
+    }
+
+    /// Goes through what the storage is for, with a blob of its own. A process that only reads asks no more
+    /// than that it answers.
+    pub(super) async fn probe(&self, writes: bool) -> anyhow::Result<()> {
+        match writes {
+            true => probe(self.bare.as_ref(), PROBE_BYTES, &mut |_, _| {}).await?,
+            false => self.bare.check().await.context("cannot reach the storage")?,
+        }
+        Ok(())
     }
 
     pub(super) fn storage(&self) -> Arc<dyn Storage> {
@@ -111,6 +122,31 @@ impl Stores {
             () = storage.cancelled() => {}
         }
     }
+}
+
+/// The storage that is configured, within its limits.
+pub(super) async fn storage(
+    config: &Config,
+    layout: &Layout,
+    open_files: OpenFiles,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn Storage>> {
+    let target = match &config.storage.place {
+        StoragePlace::Local(root) => StorageTarget::Local {
+            root: root.clone().unwrap_or_else(|| layout.blobs()),
+            cache: ReadCache {
+                small_bytes_max: config.storage.cache_bytes,
+                open_files_max: if open_files == OpenFiles::Kept { OPEN_FILES_MAX } else { 0 },
+            },
+        },
+        StoragePlace::S3(options) => StorageTarget::S3(options.clone()),
+    };
+    let opened = open_storage(target, Arc::clone(clock)).await;
+    let opened = opened.with_context(|| {
+        let advice = ProbeStep::Reach.advice();
+        format!("cannot open the storage ({advice})")
+    })?;
+    Ok(Arc::new(LimitedStorage::new(opened, config.storage.limits)))
 }
 
 /// The database that is configured; else the one in the data directory.

@@ -1,13 +1,15 @@
 //! Giving content out: from a visible record to an open blob.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use url::Url;
 
 use super::{FileService, Result, ServiceError};
 use crate::{
     error::FieldError,
     file::{id::FileId, user::UserId},
     metadata::FileRecord,
-    storage::{Blob, ByteRange, StorageError},
+    storage::{Blob, ByteRange, PresignedAnswer, StorageError},
 };
 
 /// The part of a file that a caller asks for.
@@ -66,6 +68,20 @@ impl FileService {
             }
             opened => Ok(opened?),
         }
+    }
+}
+
+impl FileService {
+    /// A URL at which a file's content can be read straight from the storage for `life`, with these headers;
+    /// `None` where the storage gives out none.
+    pub async fn presign_content(
+        &self,
+        record: &FileRecord,
+        answer: &PresignedAnswer,
+        life: Duration,
+    ) -> Result<Option<Url>> {
+        refuse_damaged(record)?;
+        Ok(self.storage.presign(&record.blob_key, answer, life).await?)
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 use super::{
     Result, Storage, StorageError,
     local::{LocalStorage, ReadCache},
+    s3::{S3Options, S3Storage},
 };
 use crate::clock::Clock;
 
@@ -20,6 +21,8 @@ pub enum StorageTarget {
         /// What is kept at hand for readers.
         cache: ReadCache,
     },
+    /// A bucket.
+    S3(Box<S3Options>),
 }
 
 /// Opens the backend; what is missing of it is made.
@@ -36,5 +39,6 @@ pub async fn open_storage(
             })??;
             Ok(Arc::new(storage))
         }
+        StorageTarget::S3(options) => Ok(Arc::new(S3Storage::connect(*options, clock).await?)),
     }
 }

@@ -17,6 +17,10 @@ mod postgres_server;
 mod process;
 mod reflection;
 mod replicas;
+mod s3;
+#[allow(dead_code)]
+#[path = "../servers/seaweed.rs"]
+mod seaweed;
 mod sidecar;
 mod support;
 mod upkeep;

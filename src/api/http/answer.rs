@@ -6,18 +6,19 @@ use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, REFERRER_POLICY,
+        CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, REFERRER_POLICY,
         X_CONTENT_TYPE_OPTIONS,
     },
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
 
 use super::{Body, SidecarOptions, preconditions::Validators};
 use crate::{
     clock::Timestamp,
     file::{File, media_type::Rendering},
     signing::link::{Disposition, Grant},
-    storage::ByteRange,
+    storage::{ByteRange, PresignedAnswer},
 };
 
 const TEXT_PLAIN: &str = "text/plain; charset=utf-8";
@@ -44,6 +45,8 @@ pub(super) struct Entity {
     headers: HeaderMap,
     etag: String,
     last_modified: Timestamp,
+    /// Whether the content is safe without the headers that only this origin sends.
+    safe_elsewhere: bool,
 }
 
 impl Entity {
@@ -74,7 +77,20 @@ impl Entity {
         headers.insert("cross-origin-resource-policy", options.resource_policy.clone());
         let policy = options.policies.of(file.media_type.as_str());
         headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
-        Self { headers, etag, last_modified: file.create_time }
+        let native = file.media_type.rendering() == Rendering::Native;
+        let safe_elsewhere = native || disposition == Disposition::Attachment;
+        Self { headers, etag, last_modified: file.create_time, safe_elsewhere }
+    }
+
+    /// The headers with which a storage may answer in this one's place; `None` where it must not: its answers
+    /// bear neither `nosniff` nor a Content-Security-Policy.
+    pub(super) fn elsewhere(&self) -> Option<PresignedAnswer> {
+        let text = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
+        self.safe_elsewhere.then_some(PresignedAnswer {
+            content_type: text(CONTENT_TYPE)?.to_owned(),
+            content_disposition: text(CONTENT_DISPOSITION)?.to_owned(),
+            cache_control: text(CACHE_CONTROL)?.to_owned(),
+        })
     }
 
     pub(super) fn validators(&self) -> Validators<'_> {
@@ -120,6 +136,20 @@ impl Entity {
         }
         response
     }
+}
+
+/// Sends the reader to a URL that is as good as the content for as long as it lives: nobody keeps it.
+pub(super) fn redirect(elsewhere: &Url) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    if let Ok(location) = HeaderValue::from_str(elsewhere.as_str()) {
+        headers.insert(LOCATION, location);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// What the link asks for, as far as it is safe: nothing that could run a script is ever inline.

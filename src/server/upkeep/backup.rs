@@ -19,7 +19,7 @@ use super::{existing, refuse_other_schema};
 use crate::{
     backup::{Copied, copy_content},
     clock::{Clock, SystemClock},
-    config::Config,
+    config::{Config, StoragePlace},
     file::usage::Usage,
     metadata::{Deletion, FileRepository, Upkeep, open::DatabaseTarget, sqlite::SqliteRepository},
     server::{
@@ -53,6 +53,7 @@ pub async fn backup(
     target: &Path,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Copied> {
+    refuse_other_storage(config)?;
     let layout = existing(&config.data_dir)?;
     let DatabaseTarget::Sqlite(database) = database_target(config, &layout)? else {
         bail!("a backup of PostgreSQL is made with its own tools; see docs/operations.md");
@@ -99,6 +100,7 @@ pub async fn restore(
     tell: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Copied> {
     read_manifest(source)?;
+    refuse_other_storage(config)?;
     if config.database.url.is_some() {
         bail!(
             "a restore makes a data directory with its own database: database.url must not be set"
@@ -126,6 +128,17 @@ pub async fn restore(
     copy_key(&source, &restored)?;
     finish(&records, &restored).await?;
     Ok(result)
+}
+
+/// A backup holds database and content together, as the data directory does.
+fn refuse_other_storage(config: &Config) -> anyhow::Result<()> {
+    match config.storage.place {
+        StoragePlace::Local(None) => Ok(()),
+        _ => bail!(
+            "the content rests outside the data directory: back it up with the tools of its store; see \
+             docs/operations.md"
+        ),
+    }
 }
 
 /// Removes records of what was given up, deleted or expired: its content was not copied.
