@@ -23,6 +23,7 @@ mod reference;
 mod revoke;
 mod serve;
 mod settings;
+mod storage;
 mod sweep;
 mod types;
 mod undelete;
@@ -71,6 +72,8 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     #[command(subcommand)]
+    Storage(storage::StorageCommand),
+    #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(complete::Completions),
     Man(complete::Man),
@@ -115,6 +118,7 @@ impl Command {
             Self::Fsck(command) => command.run().await,
             Self::Backup(command) => command.run().await,
             Self::Restore(command) => command.run().await,
+            Self::Storage(command) => command.run().await,
             Self::Config(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

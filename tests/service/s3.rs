@@ -151,3 +151,34 @@ async fn a_lost_store_turns_readiness_off_and_comes_back() -> Result {
     upload(&mut client, start("b.txt"), "b").await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storage_is_checked_from_the_command_line() -> Result {
+    let store = seaweed::shared();
+    store.ready().await;
+    let check = async |settings: &Settings| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_files"));
+        command.env_clear().args(["storage", "check"]).kill_on_drop(true);
+        command.envs(settings.iter().map(|(name, value)| (*name, value.as_str())));
+        command.output().await
+    };
+    let settings = settings(store.port);
+    let checked = check(&settings).await?;
+    assert!(checked.status.success(), "{checked:?}");
+    let steps: Vec<serde_json::Value> = String::from_utf8(checked.stdout)?
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<std::result::Result<_, _>>()?;
+    let told: Vec<&str> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    let all = ["reach", "write", "read", "list", "delete"];
+    assert_eq!(told, [all, all].concat());
+    assert!(steps.iter().all(|step| step["took_ms"].is_number()));
+    let away = [("FILES__STORAGE__S3__ENDPOINT", "http://127.0.0.1:1".to_owned())];
+    let spoilt: Settings = settings.into_iter().chain(away).collect();
+    let refused = check(&spoilt).await?;
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8(refused.stderr)?;
+    assert!(told.contains("check host, port and credentials"), "{told}");
+    assert!(!told.contains(seaweed::SECRET_ACCESS_KEY), "{told}");
+    Ok(())
+}
