@@ -8,6 +8,7 @@ pub mod owned;
 pub mod probe;
 mod read;
 pub mod s3;
+pub mod smb;
 
 use std::{error::Error as StdError, fmt, fs::File, sync::Arc, time::Duration};
 

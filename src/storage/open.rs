@@ -8,11 +8,12 @@ use super::{
     Result, Storage, StorageError,
     local::{LocalStorage, ReadCache},
     s3::{S3Options, S3Storage},
+    smb::{SmbOptions, SmbStorage},
 };
 use crate::clock::Clock;
 
 /// Which backend, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum StorageTarget {
     /// A directory of a local disk.
     Local {
@@ -23,6 +24,8 @@ pub enum StorageTarget {
     },
     /// A bucket.
     S3(Box<S3Options>),
+    /// A directory of an SMB share.
+    Smb(SmbOptions),
 }
 
 /// Opens the backend; what is missing of it is made.
@@ -40,5 +43,6 @@ pub async fn open_storage(
             Ok(Arc::new(storage))
         }
         StorageTarget::S3(options) => Ok(Arc::new(S3Storage::connect(*options, clock).await?)),
+        StorageTarget::Smb(options) => Ok(Arc::new(SmbStorage::connect(options, clock).await?)),
     }
 }

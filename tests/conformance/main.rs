@@ -26,6 +26,9 @@ mod plans;
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
 #[allow(dead_code)]
+#[path = "../servers/samba.rs"]
+mod samba_server;
+#[allow(dead_code)]
 #[path = "../servers/seaweed.rs"]
 mod seaweed;
 mod storage;

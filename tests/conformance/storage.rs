@@ -10,13 +10,14 @@ use files::{
         BlobEntry, ByteRange, LIST_PAGE, Storage, StorageError,
         local::{LocalStorage, ReadCache},
         memory::MemoryStorage,
+        smb::SmbStorage,
     },
 };
 use futures_util::TryStreamExt;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::seaweed;
+use crate::{samba_server, seaweed};
 
 type Result<T = ()> = anyhow::Result<T>;
 
@@ -68,6 +69,21 @@ async fn s3() -> Result<Backend> {
     Ok(Backend { storage, leftovers: Box::new(leftovers), clock, _directory: None })
 }
 
+async fn smb() -> Result<Backend> {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let server = samba_server::shared();
+    let directory = server.directory();
+    let options = server.options(&directory);
+    let storage = SmbStorage::connect(options, Arc::clone(&clock) as Arc<dyn Clock>).await?;
+    let staging = server.share().join(directory).join("blobs/staging");
+    Ok(Backend {
+        storage: Arc::new(storage),
+        leftovers: Box::new(move || staging.read_dir().map_or(0, Iterator::count)),
+        clock,
+        _directory: None,
+    })
+}
+
 macro_rules! conforms {
     ($backend:ident) => {
         promises! { $backend:
@@ -93,6 +109,7 @@ macro_rules! conforms {
 conforms!(memory);
 conforms!(local);
 conforms!(s3);
+conforms!(smb);
 
 /// Sizes around every border at which a backend may change its ways.
 const SIZES: [usize; 7] = [1, 4096, 32 * 1024, 32 * 1024 + 1, 256 * 1024, 1024 * 1024, 9_000_001];

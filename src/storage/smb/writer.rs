@@ -1,0 +1,284 @@
+//! A blob on its way: a staging file that is written in pieces, flushed, and renamed to its place. Whatever the
+//! reply to the rename was lost for, two names say whether it took place.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{task::JoinHandle, time::sleep};
+
+use super::{
+    Share,
+    error::{SmbError, failure},
+    request::{Handle, Open},
+    session::Session,
+};
+use crate::{
+    blob::BlobKey,
+    storage::{BlobWriter, Result, StorageError},
+};
+
+/// Pieces of one blob that are on their way at once.
+const PIECES_IN_FLIGHT: usize = 3;
+
+/// How often, and after what pauses, the two names are looked at when a reply was lost.
+const LOOK_AFTER: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(1000),
+];
+
+pub(super) struct SmbWriter {
+    share: Arc<Share>,
+    key: BlobKey,
+    handle: Arc<Handle>,
+    size_bytes: u64,
+    in_flight: VecDeque<JoinHandle<std::result::Result<(), SmbError>>>,
+    /// A piece was lost: there is nothing left to commit.
+    has_failed: bool,
+}
+
+impl SmbWriter {
+    pub(super) async fn create(share: Arc<Share>, key: BlobKey) -> Result<Self> {
+        let handle = create_staging(&share, &key).await.map_err(|error| {
+            if error.is_taken() {
+                StorageError::Exists(key)
+            } else {
+                failure("create a staging file")(error)
+            }
+        })?;
+        let handle = Arc::new(handle);
+        Ok(Self {
+            share,
+            key,
+            handle,
+            size_bytes: 0,
+            in_flight: VecDeque::new(),
+            has_failed: false,
+        })
+    }
+
+    async fn start(&mut self, piece: Vec<Bytes>, len: usize) -> Result<()> {
+        self.settle(PIECES_IN_FLIGHT - 1).await?;
+        let (handle, offset) = (Arc::clone(&self.handle), self.size_bytes);
+        self.size_bytes += len as u64;
+        self.in_flight.push_back(tokio::spawn(async move {
+            // The pieces keep their place in the budget until the server has them.
+            handle.write(offset, piece.concat()).await
+        }));
+        Ok(())
+    }
+
+    /// Waits until at most `most` pieces are on their way.
+    async fn settle(&mut self, most: usize) -> Result<()> {
+        while self.in_flight.len() > most
+            && let Some(piece) = self.in_flight.pop_front()
+        {
+            let written = piece.await.map_err(SmbError::from).flatten();
+            self.has_failed |= written.is_err();
+            written.map_err(failure("write a blob"))?;
+        }
+        if self.has_failed {
+            return Err(failure("write a blob")(SmbError::Lost));
+        }
+        Ok(())
+    }
+
+    /// The file's one holder, once nothing is on its way any more.
+    async fn into_handle(mut self: Box<Self>) -> (Arc<Share>, BlobKey, u64, Option<Handle>) {
+        while let Some(piece) = self.in_flight.pop_front() {
+            // The file is given up: how its last pieces went is of no interest.
+            let _ = piece.await;
+        }
+        let Self { share, key, handle, size_bytes, .. } = *self;
+        (share, key, size_bytes, Arc::into_inner(handle))
+    }
+}
+
+#[async_trait]
+impl BlobWriter for SmbWriter {
+    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()> {
+        let piece_bytes = self.handle.session().piece_bytes;
+        for (piece, len) in pieces(chunks, piece_bytes) {
+            self.start(piece, len).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<()> {
+        let flushed = match self.settle(0).await {
+            // Never flushed again: a second flush can succeed for what the first one lost.
+            Ok(()) => self.handle.flush().await.map_err(failure("flush a blob")),
+            failed => failed,
+        };
+        let (share, key, size_bytes, handle) = self.into_handle().await;
+        let Some(handle) = handle else {
+            return Err(failure("write a blob")(SmbError::Lost));
+        };
+        match flushed {
+            Ok(()) => publish(&share, &key, size_bytes, handle).await,
+            Err(error) => {
+                discard(handle).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        let (share, key, _, handle) = self.into_handle().await;
+        if let Some(handle) = handle {
+            discard(handle).await;
+        }
+        share.remove_staging(&key).await.map_err(failure("remove a staging file"))
+    }
+}
+
+/// Makes the staging file. One that an attempt whose answer was lost has made is empty, and is taken.
+async fn create_staging(share: &Share, key: &BlobKey) -> std::result::Result<Handle, SmbError> {
+    let path = share.layout.staged(key);
+    let session = share.pool.session().await?;
+    match Handle::open(session, &path, Open::New).await {
+        Err(error) if error.is_lost() => {}
+        opened => return opened,
+    }
+    let open = |session| Handle::open(session, &path, Open::Again);
+    let handle = share.pool.repeat(open).await?;
+    if handle.size_bytes == 0 {
+        return Ok(handle);
+    }
+    Err(SmbError::Lost)
+}
+
+/// Renames the flushed file to its place without replacing anything, and makes the new name durable.
+async fn publish(share: &Share, key: &BlobKey, size_bytes: u64, handle: Handle) -> Result<()> {
+    let session = Arc::clone(handle.session());
+    match handle.rename(&share.layout.blob(key)).await {
+        Ok(()) => {
+            let closed = match handle.close().await {
+                Ok(()) => sync_name(share, &session, key).await,
+                failed => failed,
+            };
+            match closed {
+                Err(error) if error.is_lost() => look(share, key, size_bytes).await,
+                closed => closed.map_err(failure("publish a blob")),
+            }
+        }
+        Err(error) if error.is_lost() => look(share, key, size_bytes).await,
+        Err(error) => {
+            discard(handle).await;
+            Err(if error.is_taken() {
+                StorageError::Exists(*key)
+            } else {
+                failure("publish a blob")(error)
+            })
+        }
+    }
+}
+
+/// A reply was lost: looks at both names until it is known what took place, and does what is left to do.
+async fn look(share: &Share, key: &BlobKey, size_bytes: u64) -> Result<()> {
+    let mut last = SmbError::Lost;
+    for pause in LOOK_AFTER {
+        sleep(pause).await;
+        match look_once(share, key, size_bytes).await {
+            Ok(()) => return Ok(()),
+            // Not known yet: the connection broke again, or the rename came to its end meanwhile.
+            Err(error) if error.is_lost() || error.is_taken() || is_away(&error) => last = error,
+            Err(error) => return Err(failure("publish a blob")(error)),
+        }
+    }
+    Err(failure("publish a blob")(last))
+}
+
+async fn look_once(
+    share: &Share,
+    key: &BlobKey,
+    size_bytes: u64,
+) -> std::result::Result<(), SmbError> {
+    let session = share.pool.session().await?;
+    let (staged, blob) = (share.layout.staged(key), share.layout.blob(key));
+    let is_whole = |found: Option<u64>| found == Some(size_bytes);
+    match (find(&session, &staged).await?, find(&session, &blob).await?) {
+        (None, found) if is_whole(found) => {}
+        (found, None) if is_whole(found) => {
+            let handle = Handle::open(Arc::clone(&session), &staged, Open::Rename).await?;
+            handle.rename(&blob).await?;
+            handle.close().await?;
+        }
+        _ => return Err(SmbError::Lost),
+    }
+    sync_name(share, &session, key).await
+}
+
+fn is_away(error: &SmbError) -> bool {
+    matches!(error, SmbError::Unreachable { .. } | SmbError::Late)
+}
+
+async fn find(session: &Arc<Session>, path: &str) -> std::result::Result<Option<u64>, SmbError> {
+    match session.size(path).await {
+        Err(error) if error.is_missing() => Ok(None),
+        size_bytes => size_bytes.map(Some),
+    }
+}
+
+/// Makes a blob's name durable: with its directory, or, where the server syncs none, with the file.
+async fn sync_name(
+    share: &Share,
+    session: &Arc<Session>,
+    key: &BlobKey,
+) -> std::result::Result<(), SmbError> {
+    if session.sync_directory(&share.layout.shard_of(key)).await? {
+        return Ok(());
+    }
+    let path = share.layout.blob(key);
+    let handle = Handle::open(Arc::clone(session), &path, Open::Flush).await?;
+    handle.flush().await?;
+    handle.close().await
+}
+
+/// Gives a staging file up. What this cannot remove, the sweeper finds by the row.
+async fn discard(handle: Handle) {
+    let _ = handle.remove().await;
+    let _ = handle.close().await;
+}
+
+/// The same bytes in pieces of at most `piece_bytes`, none of them empty, and the length of each.
+fn pieces(chunks: Vec<Bytes>, piece_bytes: usize) -> Vec<(Vec<Bytes>, usize)> {
+    let mut pieces = Vec::new();
+    let (mut piece, mut len) = (Vec::new(), 0);
+    for mut chunk in chunks {
+        while !chunk.is_empty() {
+            let part = chunk.split_to(chunk.len().min(piece_bytes - len));
+            len += part.len();
+            piece.push(part);
+            if len == piece_bytes {
+                pieces.push((std::mem::take(&mut piece), std::mem::take(&mut len)));
+            }
+        }
+    }
+    if len > 0 {
+        pieces.push((piece, len));
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_hold_every_byte_once_and_none_is_too_large() {
+        let chunks: Vec<Bytes> =
+            [0, 5, 1, 0, 9, 4].map(|len| Bytes::from(vec![len as u8; len])).to_vec();
+        let whole = chunks.concat();
+        for piece_bytes in [1, 3, 4, 19, 100] {
+            let cut = pieces(chunks.clone(), piece_bytes);
+            assert!(cut.iter().all(|(piece, len)| piece.concat().len() == *len));
+            assert!(cut.iter().all(|(_, len)| (1..=piece_bytes).contains(len)));
+            let bytes: Vec<u8> = cut.iter().flat_map(|(piece, _)| piece.concat()).collect();
+            assert_eq!(bytes, whole);
+        }
+        assert!(pieces(vec![Bytes::new()], 4).is_empty());
+    }
+}
