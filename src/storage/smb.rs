@@ -16,6 +16,7 @@
 
 mod error;
 mod layout;
+mod negotiation;
 mod pool;
 mod reader;
 mod request;

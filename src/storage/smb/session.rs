@@ -8,15 +8,15 @@ use std::{
 
 use secrecy::ExposeSecret;
 use smb2::{
-    Session as SignedIn, Tree,
+    NegotiatedParams, Session as SignedIn, Tree,
     client::connection::Connection,
     crypto::encryption::Cipher,
     transport::ConnectOptions,
-    types::{Dialect, FileId, SessionId, TreeId},
+    types::{Dialect, FileId, SessionId, TreeId, flags::Capabilities, status::NtStatus},
 };
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{SmbEncryption, SmbOptions, error::SmbError};
+use super::{SmbEncryption, SmbOptions, error::SmbError, negotiation};
 
 /// Most bytes of one READ or WRITE.
 const PIECE_BYTES_MAX: u32 = 1024 * 1024;
@@ -61,8 +61,8 @@ impl Session {
         let (username, domain) = (&options.username, &options.domain);
         let signed_in = SignedIn::setup(&mut connection, username, password, domain).await;
         let signed_in = signed_in.map_err(SmbError::SignIn)?;
-        encrypt(&mut connection, &signed_in, params.cipher);
-        let tree = open_share(&mut connection, &signed_in, &options.share).await?;
+        encrypt(&mut connection, &signed_in, cipher(&params));
+        let tree = open_share(&mut connection, &options.share).await?;
         if !connection.should_encrypt() {
             if options.encryption == SmbEncryption::Required {
                 return Err(SmbError::NotEncrypted);
@@ -124,17 +124,27 @@ impl Session {
 async fn connect(options: &SmbOptions) -> Result<Connection, SmbError> {
     let address = options.address();
     let limits = ConnectOptions::with_timeout(options.timeout);
-    let connected = Connection::connect_with(&address, limits).await;
-    let mut connection =
-        connected.map_err(|source| SmbError::Unreachable { address: address.clone(), source })?;
-    connection.set_compression_requested(false);
-    connection.set_response_timeout(Some(options.timeout));
-    connection.set_send_timeout(Some(options.timeout));
-    connection.set_credit_wait_timeout(options.timeout);
-    connection.set_keepalive(Some(PROBE_AFTER.min(options.timeout / 3)));
-    let negotiated = connection.negotiate().await;
-    negotiated.map_err(|source| SmbError::Unreachable { address, source })?;
-    Ok(connection)
+    let negotiated = async {
+        let negotiating = negotiation::connect(&address, &options.host, limits).await?;
+        let mut connection = negotiating.connection.clone();
+        connection.set_compression_requested(false);
+        connection.set_response_timeout(Some(options.timeout));
+        connection.set_send_timeout(Some(options.timeout));
+        connection.set_credit_wait_timeout(options.timeout);
+        connection.set_keepalive(Some(PROBE_AFTER.min(options.timeout / 3)));
+        negotiating.finish().await
+    };
+    let negotiated = negotiated.await;
+    negotiated.map_err(|source| match source.status() {
+        Some(NtStatus::NOT_SUPPORTED) => SmbError::Dialect,
+        _ => SmbError::Unreachable { address, source },
+    })
+}
+
+/// What both sides encrypt with. SMB 3.0 knows one cipher, and no other way to agree on it.
+fn cipher(params: &NegotiatedParams) -> Option<Cipher> {
+    let can_encrypt = params.capabilities.contains(Capabilities::ENCRYPTION);
+    params.cipher.or_else(|| can_encrypt.then_some(Cipher::Aes128Ccm))
 }
 
 /// Encrypts from here on where both sides can, whether or not the server asks for it.
@@ -148,20 +158,11 @@ fn encrypt(connection: &mut Connection, session: &SignedIn, cipher: Option<Ciphe
     }
 }
 
-async fn open_share(
-    connection: &mut Connection,
-    session: &SignedIn,
-    share: &str,
-) -> Result<Tree, SmbError> {
+async fn open_share(connection: &mut Connection, share: &str) -> Result<Tree, SmbError> {
     let opened = Tree::connect(connection, share).await;
     let mut tree = opened.map_err(|source| SmbError::Share { share: share.to_owned(), source })?;
     // Paths are asked of this server alone: no referral leads to another one.
     connection.deregister_dfs_tree(tree.tree_id);
     tree.is_dfs = false;
-    if tree.encrypt_data {
-        // What every SMB 3 server can, where it named nothing.
-        let cipher = connection.params().and_then(|params| params.cipher);
-        encrypt(connection, session, cipher.or(Some(Cipher::Aes128Ccm)));
-    }
     Ok(tree)
 }
