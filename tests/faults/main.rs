@@ -12,4 +12,8 @@ mod postgres;
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
 mod replicas;
+#[allow(dead_code)]
+#[path = "../servers/samba.rs"]
+mod samba_server;
+mod smb;
 mod upkeep;
