@@ -16,6 +16,7 @@
 
 mod error;
 mod layout;
+mod message;
 mod negotiation;
 mod pool;
 mod reader;
