@@ -186,6 +186,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// What unfinished writers left behind, or are still at, in the same order and pages.
     async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>>;
 
+    /// Removes what unfinished writers of a committed blob left behind beside it, as a request that was sent
+    /// twice can. Backends where a blob can have no such thing do nothing.
+    async fn discard_unfinished(&self, _key: &BlobKey) -> Result<()> {
+        Ok(())
+    }
+
     /// The mark that says whose the storage is; `None` where it bears none yet.
     async fn owner(&self) -> Result<Option<Uuid>>;
 

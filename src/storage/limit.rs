@@ -137,6 +137,10 @@ impl Storage for LimitedStorage {
         self.gate.run("list unfinished blobs", self.inner.list_unfinished(after)).await
     }
 
+    async fn discard_unfinished(&self, key: &BlobKey) -> Result<()> {
+        self.gate.run("remove what is left of a blob", self.inner.discard_unfinished(key)).await
+    }
+
     async fn owner(&self) -> Result<Option<Uuid>> {
         self.gate.run("read the owner's mark", self.inner.owner()).await
     }

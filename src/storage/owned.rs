@@ -69,6 +69,11 @@ impl Storage for OwnedStorage {
         self.inner.list_unfinished(after).await
     }
 
+    async fn discard_unfinished(&self, key: &BlobKey) -> Result<()> {
+        self.check_owner().await?;
+        self.inner.discard_unfinished(key).await
+    }
+
     async fn owner(&self) -> Result<Option<Uuid>> {
         self.inner.owner().await
     }

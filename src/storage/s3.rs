@@ -137,6 +137,10 @@ impl Storage for S3Storage {
         list::unfinished(&self.store, after).await
     }
 
+    async fn discard_unfinished(&self, key: &BlobKey) -> Result<()> {
+        multipart::abort_all(&self.store, &self.store.object(key)).await
+    }
+
     async fn owner(&self) -> Result<Option<Uuid>> {
         self.read_mark().await
     }

@@ -11,7 +11,7 @@ use crate::{
     blob::BlobKey,
     error::chain,
     metadata::Upkeep,
-    storage::{BlobEntry, Storage},
+    storage::{BlobEntry, Storage, StorageError},
     telemetry::metrics as names,
 };
 
@@ -25,6 +25,8 @@ pub struct StraysFound {
     pub blobs: usize,
     /// Those that no record names, of any age.
     pub strays: Vec<BlobEntry>,
+    /// What is unfinished of blobs that a record names: uploads under way, or what is left of past ones.
+    pub unfinished: Vec<BlobKey>,
 }
 
 impl StraysFound {
@@ -49,22 +51,25 @@ pub async fn find_strays(repository: &dyn Upkeep, storage: &dyn Storage) -> Resu
         let page = storage.list_unfinished(after.as_ref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.key);
-        take_strays(repository, &page, &mut found).await?;
+        let unrecorded = take_strays(repository, &page, &mut found).await?;
+        let keys = page.iter().map(|entry| entry.key);
+        found.unfinished.extend(keys.filter(|key| !unrecorded.contains(key)));
     }
     Ok(found)
 }
 
+/// Notes the strays of a page, and answers which of its keys no record names.
 async fn take_strays(
     repository: &dyn Upkeep,
     page: &[BlobEntry],
     found: &mut StraysFound,
-) -> Result<()> {
+) -> Result<HashSet<BlobKey>> {
     let keys: Vec<BlobKey> = page.iter().map(|entry| entry.key).collect();
     let unrecorded: HashSet<BlobKey> = repository.unrecorded(&keys).await?.into_iter().collect();
     let strays = page.iter().filter(|entry| unrecorded.contains(&entry.key));
     found.strays.extend(strays);
     found.blobs += page.len();
-    Ok(())
+    Ok(unrecorded)
 }
 
 /// Stops a removal of so many blobs that something else must be wrong, such as a database that was restored
@@ -151,6 +156,7 @@ impl StraySweeper {
     /// Walks all blobs and removes the old strays that the pass before had seen, too.
     pub async fn pass(&mut self, brake: Brake) -> Result<StraysSwept> {
         let found = find_strays(self.repository.as_ref(), self.storage.as_ref()).await?;
+        self.remove_leftovers(&found.unfinished).await?;
         let old: HashSet<BlobKey> = found.old().map(|stray| stray.key).collect();
         let suspects = std::mem::replace(&mut self.suspects, old.clone());
         let mut swept =
@@ -168,6 +174,19 @@ impl StraySweeper {
             tracing::info!(blob_key = %key, "removed a blob without a record");
         }
         Ok(swept)
+    }
+
+    /// A writer sends some requests again whose answers were lost, and can leave a second beginning behind. What
+    /// is unfinished of a blob that is committed is nobody's: keys are never used twice.
+    async fn remove_leftovers(&self, unfinished: &[BlobKey]) -> Result<()> {
+        for key in unfinished {
+            match self.storage.size(key).await {
+                Ok(_) => self.storage.discard_unfinished(key).await?,
+                Err(StorageError::Missing(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,8 +12,12 @@ mod postgres;
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
 mod replicas;
+mod s3;
 #[allow(dead_code)]
 #[path = "../servers/samba.rs"]
 mod samba_server;
+#[allow(dead_code)]
+#[path = "../servers/seaweed.rs"]
+mod seaweed;
 mod smb;
 mod upkeep;
