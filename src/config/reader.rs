@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Every section there is.
-const SECTIONS: [&str; 20] = [
+const SECTIONS: [&str; 21] = [
     "auth",
     "database",
     "deletion",
@@ -28,6 +28,7 @@ const SECTIONS: [&str; 20] = [
     "signing",
     "storage",
     "storage.s3",
+    "storage.smb",
     "sweep",
     "types",
     "uploads",

@@ -1,17 +1,18 @@
 //! Where bytes rest, and within which limits: `[storage]` and its sections.
 
+mod s3;
+mod smb;
+
 use std::{path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
-use secrecy::SecretString;
 use url::Url;
 
-use super::{count, reader::Reader, secrets::secret, span};
+use super::{count, reader::Reader, span};
 use crate::storage::{
     limit::StorageLimits,
-    s3::{
-        Checksums, Encryption, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, S3Credentials, S3Options,
-    },
+    s3::{PARTS_MAX, S3Credentials, S3Options},
+    smb::SmbOptions,
 };
 
 /// Where bytes rest, and within which limits.
@@ -26,22 +27,28 @@ pub struct StorageConfig {
 }
 
 /// Where bytes rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum StoragePlace {
     /// In a directory of a local disk; `None`: `blobs` in the data directory.
     Local(Option<PathBuf>),
     /// In a bucket.
     S3(Box<S3Options>),
+    /// On a share of a file server.
+    Smb(SmbOptions),
 }
 
 /// The largest file and the smallest parts must fit each other.
 pub(super) fn storage(reader: &mut Reader, file_bytes_max: u64) -> StorageConfig {
     let url: Option<String> = reader.take_optional("storage.url");
-    let details = s3_details(reader);
+    let (bucket, share) = (s3::details(reader), smb::details(reader));
     let place = match &url {
-        None if details.bucket.is_empty() => Ok(StoragePlace::Local(None)),
-        None => Ok(StoragePlace::S3(Box::new(details))),
-        Some(url) => place(url, details),
+        Some(url) => place(url, bucket, share),
+        None => match (bucket.bucket.is_empty(), share.share.is_empty()) {
+            (true, true) => Ok(StoragePlace::Local(None)),
+            (false, true) => Ok(StoragePlace::S3(Box::new(bucket))),
+            (true, false) => smb::place(share),
+            (false, false) => Err("must say which: both a bucket and a share are set".to_owned()),
+        },
     };
     let place = place.unwrap_or_else(|problem| {
         reader.refuse("storage.url", problem);
@@ -75,8 +82,8 @@ pub(super) fn redirect(reader: &mut Reader) -> Option<Duration> {
     wanted.then_some(ttl)
 }
 
-/// What a URL names; whatever it leaves out is as `s3` says.
-fn place(url: &str, s3: S3Options) -> Result<StoragePlace, String> {
+/// What a URL names; whatever it leaves out is as the tables say.
+fn place(url: &str, s3: S3Options, smb: SmbOptions) -> Result<StoragePlace, String> {
     match url.split_once(':') {
         Some(("file", path)) => {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -86,7 +93,8 @@ fn place(url: &str, s3: S3Options) -> Result<StoragePlace, String> {
             }
         }
         Some(("s3", _)) => Ok(StoragePlace::S3(Box::new(bucket(url, s3)?))),
-        _ => Err("must begin with file: or s3:".to_owned()),
+        Some(("smb", _)) => smb::place(smb::share(url, smb)?),
+        _ => Err("must begin with file:, s3: or smb:".to_owned()),
     }
 }
 
@@ -128,92 +136,6 @@ fn directory(path: &str) -> String {
     }
 }
 
-fn s3_details(reader: &mut Reader) -> S3Options {
-    let endpoint: Option<Url> = reader.take_optional("storage.s3.endpoint");
-    let public_endpoint: Option<Url> = reader.take_optional("storage.s3.public_endpoint");
-    for (key, url) in
-        [("storage.s3.endpoint", &endpoint), ("storage.s3.public_endpoint", &public_endpoint)]
-    {
-        if url.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
-            reader.refuse(key, "must be an http or https URL");
-        }
-    }
-    let bucket: Option<String> = reader.take_optional("storage.s3.bucket");
-    let prefix: Option<String> = reader.take_optional("storage.s3.prefix");
-    S3Options {
-        bucket: bucket.unwrap_or_default(),
-        prefix: directory(&prefix.unwrap_or_default()),
-        region: reader.take("storage.s3.region", "us-east-1".to_owned()),
-        path_style: reader.take("storage.s3.path_style", endpoint.is_some()),
-        endpoint,
-        public_endpoint,
-        credentials: credentials(reader),
-        encryption: encryption(reader),
-        storage_class: reader.take_optional("storage.s3.storage_class"),
-        checksums: checksums(reader),
-        part_bytes: part_bytes(reader),
-        ca_file: reader.take_optional("storage.s3.ca_file"),
-    }
-}
-
-fn credentials(reader: &mut Reader) -> S3Credentials {
-    let access_key_id: Option<String> = reader.take_optional("storage.s3.access_key_id");
-    let secret_access_key = secret(reader, "storage.s3.secret_access_key");
-    let session_token = secret(reader, "storage.s3.session_token");
-    let profile: Option<String> = reader.take_optional("storage.s3.profile");
-    let ambient = S3Credentials::Ambient { profile: profile.clone() };
-    let mut refuse = |problem| {
-        reader.refuse("storage.s3.access_key_id", problem);
-        ambient.clone()
-    };
-    let keys: (Option<String>, Option<SecretString>) = (access_key_id, secret_access_key);
-    match keys {
-        (None, None) => ambient,
-        (Some(_), Some(_)) if profile.is_some() => {
-            refuse("cannot be set together with storage.s3.profile")
-        }
-        (Some(access_key_id), Some(secret_access_key)) => {
-            S3Credentials::Static { access_key_id, secret_access_key, session_token }
-        }
-        _ => refuse("goes together with storage.s3.secret_access_key"),
-    }
-}
-
-fn encryption(reader: &mut Reader) -> Option<Encryption> {
-    let method: Option<String> = reader.take_optional("storage.s3.encryption");
-    let key_id: Option<String> = reader.take_optional("storage.s3.kms_key_id");
-    match method.as_deref() {
-        Some("aws:kms") => return Some(Encryption::Kms { key_id }),
-        _ if key_id.is_some() => {
-            reader.refuse("storage.s3.kms_key_id", "goes with storage.s3.encryption aws:kms");
-        }
-        Some("AES256") => return Some(Encryption::Aes256),
-        Some(_) => reader.refuse("storage.s3.encryption", "must be AES256 or aws:kms"),
-        None => {}
-    }
-    None
-}
-
-fn checksums(reader: &mut Reader) -> Checksums {
-    match &*reader.take("storage.s3.checksums", "crc32".to_owned()) {
-        "crc32" => Checksums::Crc32,
-        "signed" => Checksums::Signed,
-        _ => {
-            reader.refuse("storage.s3.checksums", "must be crc32 or signed");
-            Checksums::Crc32
-        }
-    }
-}
-
-fn part_bytes(reader: &mut Reader) -> usize {
-    const KEY: &str = "storage.s3.part_bytes";
-    let bytes = reader.take(KEY, ByteSize::mib(8)).as_u64();
-    if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&bytes) {
-        reader.refuse(KEY, "must be from 5 MiB to 512 MiB");
-    }
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Config, Sources};
@@ -228,15 +150,16 @@ mod tests {
     fn s3(file: &str) -> S3Options {
         match load(file).expect("valid").place {
             StoragePlace::S3(options) => *options,
-            StoragePlace::Local(_) => panic!("a bucket is configured"),
+            other => panic!("a bucket is configured, and not {other:?}"),
         }
     }
 
     #[test]
     fn without_a_word_bytes_rest_in_the_data_directory() {
-        assert_eq!(load("").expect("valid").place, StoragePlace::Local(None));
-        let elsewhere = load("[storage]\nurl = 'file:/srv/blobs'").expect("valid").place;
-        assert_eq!(elsewhere, StoragePlace::Local(Some("/srv/blobs".into())));
+        let place = |file| load(file).expect("valid").place;
+        assert!(matches!(place(""), StoragePlace::Local(None)));
+        let elsewhere = place("[storage]\nurl = 'file:/srv/blobs'");
+        assert!(matches!(elsewhere, StoragePlace::Local(Some(path)) if path == *"/srv/blobs"));
     }
 
     #[test]
@@ -247,6 +170,21 @@ mod tests {
                       url = 's3://b/a/b/?region=r&endpoint=http%3A%2F%2F127.0.0.1%3A1'");
         assert_eq!(table, url);
         assert_eq!((&*url.prefix, url.path_style), ("a/b/", true));
+    }
+
+    #[test]
+    fn a_share_is_named_by_table_or_url_and_its_password_apart() {
+        let common = "[storage.smb]\nusername = 'u'\npassword = 'hunter2'";
+        let table = format!("{common}\nhost = 'h'\nport = 1445\nshare = 's'\ndirectory = 'a/b/'");
+        let url = format!("[storage]\nurl = 'smb://h:1445/s/a/b'\n{common}");
+        for file in [table, url] {
+            let StoragePlace::Smb(share) = load(&file).expect("valid").place else {
+                panic!("a share is configured");
+            };
+            let named = (&*share.host, share.port, &*share.share, &*share.directory);
+            assert_eq!(named, ("h", 1445, "s", "a/b"));
+            assert!(!format!("{share:?}").contains("hunter2"));
+        }
     }
 
     #[test]
@@ -273,6 +211,10 @@ mod tests {
                 "storage.s3.part_bytes",
             ),
             ("[storage.s3]\nendpoint = 'ftp://x'", "storage.s3.endpoint"),
+            ("[storage]\nurl = 'smb://h/s'", "storage.smb.username"),
+            ("[storage]\nurl = 'smb://u:pw@h/s'", "storage.url"),
+            ("[storage.smb]\nencryption = 'maybe'", "storage.smb.encryption"),
+            ("[storage.smb]\nshare = 's'\n[storage.s3]\nbucket = 'b'", "storage.url"),
         ] {
             let mistakes = load(wrong).expect_err(wrong);
             assert!(mistakes.contains(named), "{wrong}: {mistakes}");

@@ -140,6 +140,7 @@ pub(super) async fn storage(
             },
         },
         StoragePlace::S3(options) => StorageTarget::S3(options.clone()),
+        StoragePlace::Smb(options) => StorageTarget::Smb(options.clone()),
     };
     let opened = open_storage(target, Arc::clone(clock)).await;
     let opened = opened.with_context(|| {

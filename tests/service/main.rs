@@ -19,9 +19,13 @@ mod reflection;
 mod replicas;
 mod s3;
 #[allow(dead_code)]
+#[path = "../servers/samba.rs"]
+mod samba_server;
+#[allow(dead_code)]
 #[path = "../servers/seaweed.rs"]
 mod seaweed;
 mod sidecar;
+mod smb;
 mod support;
 mod upkeep;
 mod uploads;
