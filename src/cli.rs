@@ -16,6 +16,7 @@ mod fsck;
 mod get;
 mod list;
 mod migrate;
+mod migrate_storage;
 mod output;
 mod parse;
 mod progress;
@@ -67,6 +68,7 @@ enum Command {
     Usage(usage::GetUsage),
     Types(types::Types),
     Migrate(migrate::Migrate),
+    MigrateStorage(migrate_storage::MigrateStorage),
     Sweep(sweep::Sweep),
     Fsck(fsck::Check),
     Backup(backup::Backup),
@@ -114,6 +116,7 @@ impl Command {
             Self::Usage(command) => command.run().await,
             Self::Types(command) => command.run().await,
             Self::Migrate(command) => command.run().await,
+            Self::MigrateStorage(command) => command.run().await,
             Self::Sweep(command) => command.run().await,
             Self::Fsck(command) => command.run().await,
             Self::Backup(command) => command.run().await,

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    blob::BlobKey,
     error::{ErrorCode, chain},
     metadata::{MetadataError, Orphan, Upkeep},
     storage::{Storage, StorageError},
@@ -35,6 +36,14 @@ pub enum UpkeepError {
     /// The database failed.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// What a storage took is not what it gives back.
+    #[error("blob {blob_key} came back from its new place other than it was: {verdict:?}")]
+    NotKept {
+        /// Which blob; it was removed there again.
+        blob_key: BlobKey,
+        /// What was found.
+        verdict: Verdict,
+    },
     /// A task of ours ended before its work did.
     #[error("a task ended early")]
     Task(#[from] tokio::task::JoinError),
@@ -46,6 +55,7 @@ impl UpkeepError {
         match self {
             Self::Storage(error) => error.code(),
             Self::Metadata(error) => error.code(),
+            Self::NotKept { .. } => ErrorCode::ContentDamaged,
             Self::Task(_) => ErrorCode::Internal,
         }
     }

@@ -26,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("metadata", &["blob", "clock", "error", "file", "sqlite"]),
     ("sweep", &["blob", "clock", "error", "file", "metadata", "storage", "telemetry"]),
     ("fsck", &["blob", "error", "file", "metadata", "storage", "sweep"]),
-    ("backup", &["clock", "error", "metadata", "storage", "sweep"]),
+    ("backup", &["blob", "clock", "error", "metadata", "storage", "sweep"]),
     ("service", &["blob", "clock", "error", "file", "metadata", "signing", "storage", "upload"]),
     ("api", &["clock", "error", "file", "proto", "service", "signing", "storage", "telemetry"]),
     ("client", &["proto"]),

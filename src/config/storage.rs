@@ -20,10 +20,26 @@ use crate::storage::{
 pub struct StorageConfig {
     /// Where.
     pub place: StoragePlace,
+    /// What is known of places beside it.
+    tables: Tables,
     /// Most bytes of small blobs kept in memory.
     pub cache_bytes: u64,
     /// How much is asked of it at once, and how long it may take.
     pub limits: StorageLimits,
+}
+
+/// What the tables say of places, whichever is in use.
+#[derive(Clone, Debug)]
+struct Tables {
+    s3: S3Options,
+    smb: SmbOptions,
+}
+
+impl StorageConfig {
+    /// The place that a URL names, completed by what is configured; the error says what is wrong with it.
+    pub fn place_at(&self, url: &str) -> Result<StoragePlace, String> {
+        self.tables.place(url)
+    }
 }
 
 /// Where bytes rest.
@@ -40,15 +56,10 @@ pub enum StoragePlace {
 /// The largest file and the smallest parts must fit each other.
 pub(super) fn storage(reader: &mut Reader, file_bytes_max: u64) -> StorageConfig {
     let url: Option<String> = reader.take_optional("storage.url");
-    let (bucket, share) = (s3::details(reader), smb::details(reader));
+    let tables = Tables { s3: s3::details(reader), smb: smb::details(reader) };
     let place = match &url {
-        Some(url) => place(url, bucket, share),
-        None => match (bucket.bucket.is_empty(), share.share.is_empty()) {
-            (true, true) => Ok(StoragePlace::Local(None)),
-            (false, true) => Ok(StoragePlace::S3(Box::new(bucket))),
-            (true, false) => smb::place(share),
-            (false, false) => Err("must say which: both a bucket and a share are set".to_owned()),
-        },
+        Some(url) => tables.place(url),
+        None => tables.only_place(),
     };
     let place = place.unwrap_or_else(|problem| {
         reader.refuse("storage.url", problem);
@@ -62,6 +73,7 @@ pub(super) fn storage(reader: &mut Reader, file_bytes_max: u64) -> StorageConfig
     }
     StorageConfig {
         place,
+        tables,
         cache_bytes: reader.take("storage.cache_bytes", ByteSize::mib(64)).as_u64(),
         limits: StorageLimits {
             operations_max: count(reader, "storage.operations_max", 256) as usize,
@@ -82,19 +94,28 @@ pub(super) fn redirect(reader: &mut Reader) -> Option<Duration> {
     wanted.then_some(ttl)
 }
 
-/// What a URL names; whatever it leaves out is as the tables say.
-fn place(url: &str, s3: S3Options, smb: SmbOptions) -> Result<StoragePlace, String> {
-    match url.split_once(':') {
-        Some(("file", path)) => {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            match path {
+impl Tables {
+    /// What a URL names; whatever it leaves out is as the tables say.
+    fn place(&self, url: &str) -> Result<StoragePlace, String> {
+        match url.split_once(':') {
+            Some(("file", path)) => match path.strip_prefix("//").unwrap_or(path) {
                 "" => Err("file: wants a path behind it".to_owned()),
                 path => Ok(StoragePlace::Local(Some(path.into()))),
-            }
+            },
+            Some(("s3", _)) => Ok(StoragePlace::S3(Box::new(bucket(url, self.s3.clone())?))),
+            Some(("smb", _)) => smb::place(smb::share(url, self.smb.clone())?),
+            _ => Err("must begin with file:, s3: or smb:".to_owned()),
         }
-        Some(("s3", _)) => Ok(StoragePlace::S3(Box::new(bucket(url, s3)?))),
-        Some(("smb", _)) => smb::place(smb::share(url, smb)?),
-        _ => Err("must begin with file:, s3: or smb:".to_owned()),
+    }
+
+    /// The one place that the tables name, or the data directory where they name none.
+    fn only_place(&self) -> Result<StoragePlace, String> {
+        match (self.s3.bucket.is_empty(), self.smb.share.is_empty()) {
+            (true, true) => Ok(StoragePlace::Local(None)),
+            (false, true) => Ok(StoragePlace::S3(Box::new(self.s3.clone()))),
+            (true, false) => smb::place(self.smb.clone()),
+            (false, false) => Err("must say which: both a bucket and a share are set".to_owned()),
+        }
     }
 }
 

@@ -131,7 +131,17 @@ pub(super) async fn storage(
     open_files: OpenFiles,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn Storage>> {
-    let target = match &config.storage.place {
+    storage_at(&config.storage.place, (config, layout), open_files, clock).await
+}
+
+/// The same at another place.
+pub(super) async fn storage_at(
+    place: &StoragePlace,
+    (config, layout): (&Config, &Layout),
+    open_files: OpenFiles,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn Storage>> {
+    let target = match place {
         StoragePlace::Local(root) => StorageTarget::Local {
             root: root.clone().unwrap_or_else(|| layout.blobs()),
             cache: ReadCache {

@@ -2,6 +2,7 @@
 //! backing up.
 
 pub mod backup;
+pub mod migrate_storage;
 pub mod storage;
 
 use std::{path::Path, sync::Arc};

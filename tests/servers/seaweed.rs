@@ -143,6 +143,13 @@ impl Server {
     }
 }
 
+/// What lies below the prefix of a bucket's URL.
+pub(crate) async fn watch(store: &Server, url: &str) -> S3Storage {
+    let (_, prefix) = url.rsplit_once('/').expect("a prefix");
+    let options = S3Options { prefix: format!("{prefix}/"), ..store.options() };
+    S3Storage::connect(options, Arc::new(SystemClock)).await.expect("the store has answered before")
+}
+
 pub(crate) fn endpoint(port: u16) -> Url {
     format!("http://127.0.0.1:{port}").parse().expect("a URL")
 }

@@ -11,6 +11,7 @@ mod files;
 mod lifecycle;
 mod lifecycle_bad_input;
 mod links;
+mod migrate_storage;
 #[allow(dead_code)]
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
