@@ -105,6 +105,8 @@ pub struct DatabaseConfig {
     pub connections_max: u32,
     /// Longest to wait for a connection, and for a statement.
     pub timeout: Duration,
+    /// Longest that a record read from PostgreSQL is used again without a look; 0: every use looks.
+    pub record_age_max: Duration,
     /// Whether times are those of PostgreSQL's clock, rather than of the process's own.
     pub follow_clock: bool,
 }
@@ -165,8 +167,20 @@ fn database(reader: &mut Reader) -> DatabaseConfig {
         url,
         connections_max: count(reader, "database.connections_max", 16),
         timeout: span(reader, "database.timeout", 10),
+        record_age_max: record_age_max(reader),
         follow_clock: true,
     }
+}
+
+/// At most 5 s: for so long a link that another replica has revoked may still work.
+fn record_age_max(reader: &mut Reader) -> Duration {
+    const KEY: &str = "database.record_age_max";
+    let default = humantime::Duration::from(Duration::from_millis(800));
+    let age = *reader.take(KEY, default);
+    if age > Duration::from_secs(5) {
+        reader.refuse(KEY, "must be at most 5s");
+    }
+    age
 }
 
 fn sweep(reader: &mut Reader) -> SweepConfig {

@@ -23,11 +23,11 @@ pub enum DatabaseTarget {
 impl DatabaseTarget {
     /// How long a record read from it may serve without being read again. Processes that share an SQLite
     /// database tell each other of changes, so that only one killed in the middle leaves anything to this;
-    /// replicas over PostgreSQL do not, so that a change by another one shows within a second.
-    pub const fn age_max(&self) -> Duration {
+    /// replicas over PostgreSQL do not, so that a change by another one shows within `between_replicas`.
+    pub const fn age_max(&self, between_replicas: Duration) -> Duration {
         match self {
             Self::Sqlite(_) => Duration::from_secs(60),
-            Self::Postgres(_) => Duration::from_millis(800),
+            Self::Postgres(_) => between_replicas,
         }
     }
 }

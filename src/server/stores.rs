@@ -58,7 +58,7 @@ impl Stores {
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let target = database_target(config, layout)?;
-        let age_max = target.age_max();
+        let age_max = target.age_max(config.database.record_age_max);
         // Shared with every process on the same data directory, whatever the database.
         let path = layout.changes();
         let changes = Changes::shared(&path);

@@ -130,7 +130,7 @@ async fn a_file_whose_references_went_while_it_was_uploaded_goes_with_them() -> 
     let uploaded = tokio::spawn(async move { uploading.upload_file(messages).await });
     sender.send(message(Message::Start(said))).await?;
     sender.send(data("x")).await?;
-    while server.rows("metadata.db", "file_references")? == 0 {
+    while server.rows("file_references").await? == 0 {
         tokio::task::yield_now().await;
     }
     let gone = DeleteReferenceRequest { reference: Some(thread("t1")), ..Default::default() };
@@ -365,7 +365,7 @@ async fn quotas_hold_and_are_told() -> Result {
     client.delete_file(DeleteFileRequest { purge: true, ..delete(&first) }).await?;
     assert_eq!(usage(&mut client).await?, (2, 40));
     server.upload("e.txt", vec![b'x'; 60]).await?;
-    assert_eq!(server.rows("metadata.db", "files")?, 4);
+    assert_eq!(server.rows("files").await?, 4);
     Ok(())
 }
 

@@ -121,8 +121,8 @@ async fn references_that_cannot_be_are_refused() -> Result {
     let refused = client.attach_files(attach(thread("t"), &[&file, &other])).await;
     assert_refused(refused, Code::NotFound, "FILE_NOT_FOUND", None);
     assert_eq!(get(&mut client, &file, false).await?, file);
-    assert_eq!(server.rows("metadata.db", "file_references")?, 0);
-    assert_eq!(server.rows("metadata.db", "files")?, 2);
+    assert_eq!(server.rows("file_references").await?, 0);
+    assert_eq!(server.rows("files").await?, 2);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod bad_input;
+mod balanced;
 mod browser;
 mod cli;
 mod cli_lifecycle;

@@ -28,6 +28,8 @@ use tokio_util::sync::DropGuard;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
+use crate::balanced::{self, Replicas};
+
 pub type Result<T = ()> = anyhow::Result<T>;
 pub type Client = FilesServiceClient<Channel>;
 
@@ -42,6 +44,8 @@ pub struct TestServer {
     running: JoinHandle<Result>,
     _stop: DropGuard,
     _directory: Option<TempDir>,
+    /// The others, where this is one of several behind a balancer.
+    replicas: Option<Replicas>,
 }
 
 impl TestServer {
@@ -51,6 +55,9 @@ impl TestServer {
 
     /// A server with these settings; its clock stands still until it is moved.
     pub async fn configured(settings: &[(&str, &str)]) -> Result<Self> {
+        if balanced::is_wanted() {
+            return balanced::start(settings).await;
+        }
         Self::within(tempfile::tempdir()?, settings).await
     }
 
@@ -62,7 +69,15 @@ impl TestServer {
 
     /// The same on a data directory that outlives the server.
     pub async fn on(data: &Path, settings: &[(&str, &str)]) -> Result<Self> {
-        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_s(SystemClock.now().unix_s())));
+        Self::at(standing_clock(), data, settings).await
+    }
+
+    /// The same by a clock that others may go by, too.
+    pub async fn at(
+        clock: Arc<ManualClock>,
+        data: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let config = config(data, settings)?;
         let clock_for_server = Arc::clone(&clock) as Arc<dyn Clock>;
         let server = Server::start_at(config, Role::All, clock_for_server).await?;
@@ -77,7 +92,13 @@ impl TestServer {
             running,
             _stop: stop.drop_guard(),
             _directory: None,
+            replicas: None,
         })
+    }
+
+    /// This server's replica of the data's place behind a balancer: its addresses are the balancer's.
+    pub fn behind(self, grpc: SocketAddr, http: SocketAddr, replicas: Replicas) -> Self {
+        Self { grpc, http, replicas: Some(replicas), ..self }
     }
 
     /// Stops the server and waits until its locks are free.
@@ -116,31 +137,65 @@ impl TestServer {
         entries.flatten().map(|entry| entry.path()).collect()
     }
 
-    /// Rows in one of the server's databases, counted on the side.
-    pub fn rows(&self, database: &str, table: &str) -> Result<i64> {
-        let connection = rusqlite::Connection::open(self.data.join(database))?;
-        let count = format!("SELECT count(*) FROM {table}");
-        Ok(connection.query_row(&count, [], |row| row.get(0))?)
+    /// Waits until an upload of more than a small blob has got as far as one can see from the side.
+    pub async fn until_bytes_are_on_their_way(&self) -> Result {
+        let begun = async || match &self.replicas {
+            // What a bucket holds of a part on its way, it does not tell.
+            Some(replicas) => replicas.rows("files").await > 0,
+            None => !self.blob_files().is_empty(),
+        };
+        while !begun().await {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Rows of a table of the server's records, counted on the side.
+    pub async fn rows(&self, table: &str) -> Result<i64> {
+        match &self.replicas {
+            Some(replicas) => Ok(replicas.rows(table).await),
+            None => count_rows(&self.data.join("metadata.db"), table),
+        }
+    }
+
+    /// Blobs, and what is unfinished of any.
+    async fn blobs(&self) -> Result<i64> {
+        match &self.replicas {
+            Some(replicas) => replicas.blobs().await,
+            None => {
+                let small = count_rows(&self.data.join("blobs/small.db"), "blobs")?;
+                Ok(small + i64::try_from(self.blob_files().len())?)
+            }
+        }
     }
 
     /// Nothing is stored and nothing is known: what a refused upload must leave behind.
     pub async fn assert_empty(&self) -> Result {
         // A caller who has gone away does not wait for the clean-up.
         for _ in 0..400 {
-            if self.rows("metadata.db", "files")? == 0 && self.blob_files().is_empty() {
-                break;
+            if self.rows("files").await? == 0 && self.blobs().await? == 0 {
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(self.rows("metadata.db", "files")?, 0);
-        assert_eq!(self.blob_files(), Vec::<PathBuf>::new());
-        assert_eq!(self.rows("blobs/small.db", "blobs")?, 0);
+        assert_eq!((self.rows("files").await?, self.blobs().await?), (0, 0));
         Ok(())
     }
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// A clock that shows a whole second of now.
+pub fn standing_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp::from_unix_s(SystemClock.now().unix_s())))
+}
+
+fn count_rows(database: &Path, table: &str) -> Result<i64> {
+    let connection = rusqlite::Connection::open(database)?;
+    let count = format!("SELECT count(*) FROM {table}");
+    Ok(connection.query_row(&count, [], |row| row.get(0))?)
 }
 
 pub fn config(data: &Path, settings: &[(&str, &str)]) -> Result<Config> {

@@ -201,7 +201,7 @@ async fn what_is_left_over_is_found_and_removed() -> Result {
     let start_message = files::proto::upload_file_request::Message::Start(start("dead.txt"));
     sender.send(message(start_message)).await?;
     sender.send(data("x")).await?;
-    while server.rows("metadata.db", "files")? < 2 {
+    while server.rows("files").await? < 2 {
         tokio::task::yield_now().await;
     }
     records.execute("UPDATE files SET lease_until_us = 5 WHERE state = 0", [])?;
@@ -235,12 +235,12 @@ async fn a_sweep_says_what_it_would_do_and_brakes() -> Result {
     assert_eq!(plan.all("file_id"), [file.id.as_str()]);
     let summary = plan.last();
     assert_eq!((&summary["strays"], &summary["braked"]), (&11.into(), &true.into()));
-    assert_eq!(server.rows("metadata.db", "files")?, 2);
+    assert_eq!(server.rows("files").await?, 2);
 
     let braked = run(&server.data, &["sweep"]).await?;
     assert_eq!((braked.code, &braked.last()["strays_removed"]), (6, &0.into()));
     assert_eq!(braked.last()["records_removed"], 1);
-    assert_eq!(server.rows("metadata.db", "files")?, 1);
+    assert_eq!(server.rows("files").await?, 1);
     let refused = run(&server.data, &["fsck", "--repair"]).await?;
     assert_eq!(refused.code, 6);
     assert!(refused.all("finding").contains(&"too_many_blobs_without_record"));
@@ -267,10 +267,10 @@ async fn nothing_is_removed_from_another_databases_storage() -> Result {
     let records = database(&server.data, "metadata.db")?;
     records.execute("UPDATE files SET expire_time_us = 5", [])?;
     assert_ne!(run(&server.data, &["sweep"]).await?.code, 0);
-    assert_eq!((server.blob_files().len(), server.rows("metadata.db", "files")?), (2, 1));
+    assert_eq!((server.blob_files().len(), server.rows("files").await?), (2, 1));
     fs::write(&mark, own)?;
     succeed(&server.data, &["sweep"]).await?;
-    assert_eq!((server.blob_files().len(), server.rows("metadata.db", "files")?), (0, 0));
+    assert_eq!((server.blob_files().len(), server.rows("files").await?), (0, 0));
     Ok(())
 }
 

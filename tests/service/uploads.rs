@@ -162,9 +162,7 @@ async fn half_sent(
     for _ in 0..4 {
         sender.send(data(random_text(1 << 20))).await?;
     }
-    while server.blob_files().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    server.until_bytes_are_on_their_way().await?;
     Ok((sender, call))
 }
 
@@ -172,7 +170,7 @@ async fn half_sent(
 async fn a_caller_who_goes_away_leaves_nothing() -> Result {
     let server = TestServer::start().await?;
     let (_sender, call) = half_sent(&server).await?;
-    assert_eq!(server.rows("metadata.db", "files")?, 1);
+    assert_eq!(server.rows("files").await?, 1);
     call.abort();
     server.assert_empty().await
 }
@@ -254,7 +252,7 @@ async fn a_retry_returns_the_same_file() -> Result {
     }
     let upper = UploadStart { upload_id: start.upload_id.to_uppercase(), ..start.clone() };
     assert!(upload(&mut client, upper, "content").await?.replayed);
-    assert_eq!(server.rows("metadata.db", "files")?, 1);
+    assert_eq!(server.rows("files").await?, 1);
     Ok(())
 }
 
@@ -288,7 +286,7 @@ async fn a_retry_takes_over_from_a_call_that_hangs() -> Result {
     let mut hanging = server.client().await?;
     let hanging =
         tokio::spawn(async move { hanging.upload_file(ReceiverStream::new(receiver)).await });
-    while server.rows("metadata.db", "files")? == 0 {
+    while server.rows("files").await? == 0 {
         tokio::task::yield_now().await;
     }
     let second = upload(&mut server.client().await?, retried, "content").await?;
