@@ -93,16 +93,35 @@ impl Process {
 /// A store, whatever it is made of.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    pub(crate) process: Process,
+    process: Option<Process>,
 }
 
-/// The store that tests share; each has a prefix of its own.
+/// The store that tests share; each has a prefix of its own. It is another one where `scripts/test-garage`
+/// says so.
 pub(crate) fn shared() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(Server::start)
+    SERVER.get_or_init(|| match other("PORT") {
+        Some(port) => Server { port: port.parse().expect("a port"), process: None },
+        None => Server::start(),
+    })
+}
+
+/// What is said of another store than SeaweedFS.
+fn other(what: &str) -> Option<String> {
+    std::env::var(format!("FILES_TEST_S3_{what}")).ok()
 }
 
 impl Server {
+    /// Ends a store of the test's own as a crash would.
+    pub(crate) fn kill(&self) {
+        self.process.as_ref().expect("a store of its own").kill();
+    }
+
+    /// Runs it again on the data it had.
+    pub(crate) fn start_again(&self) {
+        self.process.as_ref().expect("a store of its own").start();
+    }
+
     /// A store in one process. It is ready when [`Server::storage`] has answered.
     pub(crate) fn start() -> Self {
         let [s3, master, volume, filer, admin] = free_ports();
@@ -111,7 +130,11 @@ impl Server {
              -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 -bucket={BUCKET} -s3.port={s3} \
              -master.port={master} -volume.port={volume} -filer.port={filer} -admin.port={admin}"
         ));
-        Self { port: s3, process }
+        Self { port: s3, process: Some(process) }
+    }
+
+    fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     pub(crate) fn endpoint(&self) -> Url {
@@ -139,7 +162,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the store never answered: {last:?}\n{}", self.process.log());
+        panic!("the store never answered: {last:?}\n{}", self.log());
     }
 }
 
@@ -159,13 +182,15 @@ pub(crate) fn options(port: u16) -> S3Options {
     S3Options {
         bucket: BUCKET.to_owned(),
         prefix: format!("{}/", Uuid::new_v4()),
-        region: "us-east-1".to_owned(),
+        region: other("REGION").unwrap_or_else(|| "us-east-1".to_owned()),
         endpoint: Some(endpoint(port)),
         public_endpoint: None,
         path_style: true,
         credentials: S3Credentials::Static {
-            access_key_id: ACCESS_KEY_ID.to_owned(),
-            secret_access_key: SECRET_ACCESS_KEY.to_owned().into(),
+            access_key_id: other("ACCESS_KEY_ID").unwrap_or_else(|| ACCESS_KEY_ID.to_owned()),
+            secret_access_key: other("SECRET_ACCESS_KEY")
+                .unwrap_or_else(|| SECRET_ACCESS_KEY.to_owned())
+                .into(),
             session_token: None,
         },
         encryption: None,

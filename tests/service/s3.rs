@@ -135,7 +135,7 @@ async fn a_lost_store_turns_readiness_off_and_comes_back() -> Result {
     let file = server.upload("a.txt", "content").await?;
     let link = link(&server, &file, Disposition::Unspecified).await?;
     assert_eq!(server.get("/readyz", &[]).await?.status, 200);
-    store.process.kill();
+    store.kill();
     let unready = server.get("/readyz", &[]).await?;
     let told = (unready.status.as_u16(), unready.reason());
     assert_eq!(told, (503, "STORAGE_UNAVAILABLE".to_owned()));
@@ -144,7 +144,7 @@ async fn a_lost_store_turns_readiness_off_and_comes_back() -> Result {
     let mut client = server.client().await?;
     let away = upload(&mut client, start("b.txt"), "b").await;
     assert_refused(away, Code::Unavailable, "STORAGE_UNAVAILABLE", None);
-    store.process.start();
+    store.start_again();
     store.ready().await;
     assert_eq!(server.get("/readyz", &[]).await?.status, 200);
     assert_eq!(server.get(&link, &[]).await?.body, b"content");
