@@ -1,6 +1,12 @@
 //! The promises of a storage backend.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use files::{
@@ -10,6 +16,7 @@ use files::{
         BlobEntry, ByteRange, LIST_PAGE, Storage, StorageError,
         local::{LocalStorage, ReadCache},
         memory::MemoryStorage,
+        probe::probe,
         smb::SmbStorage,
     },
 };
@@ -29,8 +36,12 @@ struct Backend {
     /// Counts whatever an unfinished writer left behind.
     leftovers: Box<dyn Fn() -> usize + Send + Sync>,
     clock: Arc<ManualClock>,
+    /// What a blob of any size may have; memory holds what it is given.
+    large_bytes: u64,
     _directory: Option<TempDir>,
 }
+
+const LARGE_BYTES: u64 = 5 << 30;
 
 async fn memory() -> Result<Backend> {
     let clock = Arc::new(ManualClock::at(SystemClock.now()));
@@ -38,6 +49,7 @@ async fn memory() -> Result<Backend> {
         storage: Arc::new(MemoryStorage::new(Arc::clone(&clock) as Arc<dyn Clock>)),
         leftovers: Box::new(|| 0),
         clock,
+        large_bytes: 64 << 20,
         _directory: None,
     })
 }
@@ -52,6 +64,7 @@ async fn local() -> Result<Backend> {
         storage: Arc::new(storage),
         leftovers: Box::new(move || staging.read_dir().map_or(0, Iterator::count)),
         clock,
+        large_bytes: LARGE_BYTES,
         _directory: Some(directory),
     })
 }
@@ -66,7 +79,8 @@ async fn s3() -> Result<Backend> {
         let ask = || tokio::runtime::Handle::current().block_on(listed);
         tokio::task::block_in_place(ask).expect("a listing").len()
     };
-    Ok(Backend { storage, leftovers: Box::new(leftovers), clock, _directory: None })
+    let large_bytes = LARGE_BYTES;
+    Ok(Backend { storage, leftovers: Box::new(leftovers), clock, large_bytes, _directory: None })
 }
 
 async fn smb() -> Result<Backend> {
@@ -80,6 +94,7 @@ async fn smb() -> Result<Backend> {
         storage: Arc::new(storage),
         leftovers: Box::new(move || staging.read_dir().map_or(0, Iterator::count)),
         clock,
+        large_bytes: LARGE_BYTES,
         _directory: None,
     })
 }
@@ -102,6 +117,11 @@ macro_rules! conforms {
             the_first_mark_stays,
             a_size_is_told_without_reading,
             an_open_reader_outlives_a_delete,
+            a_crash_between_any_two_calls_leaves_a_whole_blob_or_none,
+            five_gibibytes_pass_through_little_memory,
+            a_reader_who_goes_away_frees_everything,
+            keys_that_differ_in_one_digit_do_not_meet,
+            a_probe_succeeds_and_leaves_nothing,
         }
     };
 }
@@ -346,5 +366,160 @@ async fn a_size_is_told_without_reading(backend: Backend) -> Result {
         assert_eq!(backend.storage.size(&key).await?, size as u64);
     }
     assert!(matches!(backend.storage.size(&key).await, Err(StorageError::Missing(_))));
+    Ok(())
+}
+
+/// What a process that dies does not do: the calls after the first `calls` ones.
+async fn cut_after(backend: &Backend, key: &BlobKey, content: &Bytes, calls: usize) -> Result {
+    if calls == 0 {
+        return Ok(());
+    }
+    let mut writer = backend.storage.create(key).await?;
+    for (call, start) in (0..content.len()).step_by(1 << 20).enumerate() {
+        if call + 1 == calls {
+            return Ok(());
+        }
+        let end = content.len().min(start + (1 << 20));
+        writer.write(vec![content.slice(start..end)]).await?;
+    }
+    Ok(())
+}
+
+async fn a_crash_between_any_two_calls_leaves_a_whole_blob_or_none(backend: Backend) -> Result {
+    let content = content(11 << 20);
+    for calls in 0..13 {
+        let key = BlobKey::random()?;
+        cut_after(&backend, &key, &content, calls).await?;
+        assert!(is_missing(&backend, &key).await, "after {calls} calls");
+        assert_eq!(list_all(&backend).await?, [], "after {calls} calls");
+        backend.storage.delete(&key).await?;
+        assert_eq!((backend.leftovers)(), 0, "after {calls} calls");
+    }
+    // A commit whose caller is gone before it has answered may still take place, or not; there is nothing in
+    // between.
+    for calls in 0..13 {
+        let (key, size) = (BlobKey::random()?, 1 << calls);
+        let mut writer = backend.storage.create(&key).await?;
+        writer.write(vec![content.slice(..1 << calls)]).await?;
+        let _ = tokio::time::timeout(Duration::from_micros(200 << calls), writer.commit()).await;
+        match backend.storage.size(&key).await {
+            Ok(found) => {
+                assert_eq!(found, size);
+                let whole = read(&backend, &key, ByteRange::whole(size)).await?;
+                assert_eq!(whole, content[..1 << calls]);
+            }
+            Err(StorageError::Missing(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A chunk that is counted for as long as anybody holds it.
+struct Held {
+    bytes: Bytes,
+    held: Arc<AtomicU64>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes.len() as u64, Ordering::SeqCst);
+    }
+}
+
+async fn five_gibibytes_pass_through_little_memory(backend: Backend) -> Result {
+    const CHUNK: usize = 1 << 20;
+    let (key, held) = (BlobKey::random()?, Arc::new(AtomicU64::new(0)));
+    let pattern: Bytes = (0..CHUNK).map(|n| (n * 31 % 251) as u8).collect();
+    let mut writer = backend.storage.create(&key).await?;
+    for _ in 0..backend.large_bytes / CHUNK as u64 {
+        held.fetch_add(CHUNK as u64, Ordering::SeqCst);
+        let chunk = Held { bytes: pattern.clone(), held: Arc::clone(&held) };
+        writer.write(vec![Bytes::from_owner(chunk)]).await?;
+        let held = held.load(Ordering::SeqCst);
+        assert!(held <= 8 << 20, "{held} bytes are held back");
+    }
+    writer.commit().await?;
+    assert_eq!(held.load(Ordering::SeqCst), 0);
+    assert_eq!(backend.storage.size(&key).await?, backend.large_bytes);
+    let whole = ByteRange::whole(backend.large_bytes);
+    let mut stream = backend.storage.open(&key, whole).await?.into_stream(CHUNK);
+    let mut at = 0;
+    while let Some(piece) = stream.try_next().await? {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let here = at as usize % CHUNK;
+            let len = rest.len().min(CHUNK - here);
+            assert!(rest[..len] == pattern[here..here + len], "at {at}");
+            rest = &rest[len..];
+            at += len as u64;
+        }
+    }
+    assert_eq!(at, backend.large_bytes);
+    Ok(backend.storage.delete(&key).await?)
+}
+
+async fn a_reader_who_goes_away_frees_everything(backend: Backend) -> Result {
+    let (key, whole) = (BlobKey::random()?, content(9_000_001));
+    write(&backend, &key, &whole).await?;
+    let range = ByteRange::whole(whole.len() as u64);
+    // More than any backend has connections or handles for, were they kept.
+    for _ in 0..40 {
+        let opened = (0..16).map(|_| backend.storage.open(&key, range));
+        for blob in futures_util::future::try_join_all(opened).await? {
+            let mut stream = blob.into_stream(1000);
+            assert!(stream.try_next().await?.is_some());
+        }
+    }
+    assert_eq!(read(&backend, &key, range).await?, whole);
+    backend.storage.delete(&key).await?;
+    assert!(is_missing(&backend, &key).await);
+    assert_eq!((backend.leftovers)(), 0);
+    Ok(())
+}
+
+async fn keys_that_differ_in_one_digit_do_not_meet(backend: Backend) -> Result {
+    let mut bytes = *BlobKey::random()?.as_bytes();
+    let keys: Vec<BlobKey> = [0xab, 0xba, 0xaa, 0xbb]
+        .into_iter()
+        .map(|last| {
+            bytes[15] = last;
+            BlobKey::from_bytes(bytes)
+        })
+        .collect();
+    for (number, key) in keys.iter().enumerate() {
+        // Nothing that a share without cases could take for another key.
+        assert_eq!(key.to_string(), key.to_string().to_lowercase());
+        for size in [100, 100_000] {
+            let content = Bytes::from(vec![number as u8; size]);
+            write(&backend, key, &content).await?;
+            assert_eq!(read(&backend, key, ByteRange::whole(size as u64)).await?, content);
+            if size == 100 {
+                backend.storage.delete(key).await?;
+            }
+        }
+    }
+    let mut listed = list_all(&backend).await?;
+    listed.sort_unstable();
+    let mut expected: Vec<_> = keys.iter().map(|key| (*key, 100_000)).collect();
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
+    Ok(())
+}
+
+async fn a_probe_succeeds_and_leaves_nothing(backend: Backend) -> Result {
+    for size in [0, 1024, 9_000_001] {
+        let mut steps = Vec::new();
+        probe(backend.storage.as_ref(), size, &mut |step, _| steps.push(step.as_str())).await?;
+        assert_eq!(steps, ["reach", "write", "read", "list", "delete"]);
+        assert_eq!(list_all(&backend).await?, []);
+        assert_eq!((backend.leftovers)(), 0);
+    }
     Ok(())
 }
