@@ -198,3 +198,135 @@ impl BlobWriter for LimitedWriter {
         gate.run("give a blob up", inner.abort()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU8;
+
+    use super::{super::memory::MemoryStorage, *};
+    use crate::clock::SystemClock;
+
+    const WORKS: u8 = 0;
+    const HANGS: u8 = 1;
+    const REFUSES_WRITES: u8 = 2;
+
+    /// Memory that hangs or refuses writes as it is told.
+    #[derive(Debug)]
+    struct Moody {
+        inner: MemoryStorage,
+        mood: AtomicU8,
+    }
+
+    impl Moody {
+        async fn feel(&self) {
+            if self.mood.load(Ordering::SeqCst) == HANGS {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Storage for Moody {
+        async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>> {
+            self.feel().await;
+            if self.mood.load(Ordering::SeqCst) == REFUSES_WRITES {
+                let source = "read-only".into();
+                return Err(StorageError::Unavailable { action: "begin a blob", source });
+            }
+            self.inner.create(key).await
+        }
+
+        async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
+            let stream = futures_util::stream::pending();
+            self.inner.open(key, range).await?;
+            Ok(Blob::Remote(super::super::RemoteBytes::new(*key, range.len, stream)))
+        }
+
+        async fn size(&self, key: &BlobKey) -> Result<u64> {
+            self.feel().await;
+            self.inner.size(key).await
+        }
+
+        async fn delete(&self, key: &BlobKey) -> Result<()> {
+            self.inner.delete(key).await
+        }
+
+        async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+            self.inner.list(after).await
+        }
+
+        async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+            self.inner.list_unfinished(after).await
+        }
+
+        async fn owner(&self) -> Result<Option<Uuid>> {
+            self.inner.owner().await
+        }
+
+        async fn mark(&self, owner: Uuid) -> Result<Uuid> {
+            self.inner.mark(owner).await
+        }
+
+        async fn check(&self) -> Result<()> {
+            self.inner.check().await
+        }
+    }
+
+    fn limited(operations_max: usize) -> (LimitedStorage, Arc<Moody>) {
+        let inner = MemoryStorage::new(Arc::new(SystemClock));
+        let moody = Arc::new(Moody { inner, mood: AtomicU8::new(WORKS) });
+        let limits = StorageLimits {
+            operations_max,
+            timeout: Duration::from_secs(30),
+            commit_timeout: Duration::from_secs(120),
+        };
+        (LimitedStorage::new(Arc::clone(&moody) as Arc<dyn Storage>, limits), moody)
+    }
+
+    fn told(error: StorageError) -> String {
+        crate::error::chain(&error)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_that_hangs_is_given_up_and_so_is_the_wait_for_its_place() {
+        let (storage, moody) = limited(1);
+        moody.mood.store(HANGS, Ordering::SeqCst);
+        let key = BlobKey::from_bytes([7; 16]);
+        let (one, other) = tokio::join!(storage.size(&key), storage.size(&key));
+        let one = told(one.expect_err("it hangs"));
+        assert!(one.contains("there was no answer for 30s"), "{one}");
+        let other = told(other.expect_err("it never got a place, or hangs, too"));
+        assert!(other.contains("30s"), "{other}");
+        moody.mood.store(WORKS, Ordering::SeqCst);
+        assert!(matches!(storage.size(&key).await, Err(StorageError::Missing(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_brings_nothing_is_given_up() {
+        let (storage, _) = limited(1);
+        let key = BlobKey::from_bytes([7; 16]);
+        let mut writer = storage.create(&key).await.expect("a writer");
+        writer.write(vec![Bytes::from_static(b"content")]).await.expect("written");
+        writer.commit().await.expect("committed");
+        let blob = storage.open(&key, ByteRange::whole(7)).await.expect("open");
+        let mut stream = blob.into_stream(4);
+        let next = futures_util::StreamExt::next(&mut stream).await;
+        let error = told(next.expect("an error").expect_err("nothing comes"));
+        assert!(error.contains("nothing came for 30 s"), "{error}");
+        assert_eq!(stream.remaining(), 0);
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_only_a_write_that_succeeds_makes_it_ready_again() {
+        let (storage, moody) = limited(4);
+        let key = BlobKey::from_bytes([7; 16]);
+        storage.check().await.expect("ready");
+        moody.mood.store(REFUSES_WRITES, Ordering::SeqCst);
+        storage.check().await.expect("nobody has tried to write");
+        assert!(storage.create(&key).await.is_err());
+        assert!(storage.check().await.is_err());
+        moody.mood.store(WORKS, Ordering::SeqCst);
+        storage.check().await.expect("ready again");
+        assert_eq!(storage.list(None).await.expect("a listing"), []);
+    }
+}
