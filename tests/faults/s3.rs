@@ -1,6 +1,7 @@
 //! Uploads into a bucket whose store answers with errors, loses requests and answers, and stalls: what was
 //! acknowledged is there, once, and after a sweep there is nothing else.
 
+mod cluster;
 mod proxy;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -17,7 +17,10 @@ use std::{
 
 use files::{
     clock::{Clock, SystemClock},
-    storage::s3::{Checksums, PART_BYTES_MIN, S3Credentials, S3Options, S3Storage},
+    storage::{
+        probe::probe,
+        s3::{Checksums, PART_BYTES_MIN, S3Credentials, S3Options, S3Storage},
+    },
 };
 use url::Url;
 use uuid::Uuid;
@@ -124,11 +127,16 @@ impl Server {
 
     /// A store in one process. It is ready when [`Server::storage`] has answered.
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(more: &str) -> Self {
         let [s3, master, volume, filer, admin] = free_ports();
         let process = Process::run(&format!(
             "mini -dir=. -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -admin.ui=false \
              -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 -bucket={BUCKET} -s3.port={s3} \
-             -master.port={master} -volume.port={volume} -filer.port={filer} -admin.port={admin}"
+             -master.port={master} -volume.port={volume} -filer.port={filer} -admin.port={admin} {more}"
         ));
         Self { port: s3, process: Some(process) }
     }
@@ -163,6 +171,60 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("the store never answered: {last:?}\n{}", self.log());
+    }
+}
+
+/// Three masters, three volume servers that keep three copies of everything, and a filer that speaks S3.
+pub(crate) struct Cluster {
+    pub(crate) server: Server,
+    pub(crate) volumes: Vec<Process>,
+    _masters: Vec<Process>,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let masters: [u16; 3] = free_ports();
+        let peers = masters.map(|port| format!("127.0.0.1:{port}")).join(",");
+        let run_master = |port: u16| {
+            Process::run(&format!(
+                "master -ip=127.0.0.1 -ip.bind=127.0.0.1 -port={port} -peers={peers} -mdir=. \
+                 -defaultReplication=002 -telemetry=false -volumeSizeLimitMB=64"
+            ))
+        };
+        let run_volume = |port: u16| {
+            Process::run(&format!(
+                "volume -ip=127.0.0.1 -ip.bind=127.0.0.1 -port={port} -mserver={peers} -dir=. -max=50"
+            ))
+        };
+        let _masters = masters.map(run_master).into_iter().collect();
+        let volumes = free_ports::<3>().map(run_volume).into_iter().collect();
+        let [filer, s3] = free_ports();
+        let process = Process::run(&format!(
+            "filer -ip=127.0.0.1 -ip.bind=127.0.0.1 -port={filer} -master={peers} -s3 -s3.port={s3} \
+             -s3.port.iceberg=0 -defaultReplicaPlacement=002"
+        ));
+        let cluster =
+            Self { server: Server { port: s3, process: Some(process) }, volumes, _masters };
+        cluster.make_bucket(&peers).await;
+        cluster
+    }
+
+    /// Makes the bucket as soon as everybody knows everybody, and waits until it takes blobs.
+    async fn make_bucket(&self, peers: &str) {
+        let shell = format!("'{}' shell -master={peers}", weed().display());
+        let make = format!("echo 's3.bucket.create -name {BUCKET}' | timeout 10 {shell}");
+        for _ in 0..60 {
+            let made = tokio::process::Command::new("sh").args(["-c", &make]).output();
+            made.await.expect("a shell");
+            let options = self.server.options();
+            if let Ok(storage) = S3Storage::connect(options, Arc::new(SystemClock)).await
+                && probe(&storage, 1000, &mut |_, _| {}).await.is_ok()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        panic!("the cluster never took a blob: {}", self.server.log());
     }
 }
 

@@ -182,3 +182,57 @@ async fn a_storage_is_checked_from_the_command_line() -> Result {
     assert!(!told.contains(seaweed::SECRET_ACCESS_KEY), "{told}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clocks_an_hour_apart_are_said_and_do_no_harm() -> Result {
+    let store = seaweed::shared();
+    store.ready().await;
+    for apart in ["+1h", "-1h"] {
+        let mut command = tokio::process::Command::new("faketime");
+        command.args(["-f", apart, env!("CARGO_BIN_EXE_files"), "storage", "check"]);
+        command.envs(settings(store.port)).kill_on_drop(true);
+        let checked = command.output().await?;
+        let told = String::from_utf8(checked.stderr)?;
+        assert!(checked.status.success(), "{apart}: {told}");
+        assert!(told.contains("clock and this machine's are far apart"), "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_does_not_verify_is_refused_and_one_that_is_trusted_is_not() -> Result {
+    let directory = tempfile::tempdir()?;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (certificate, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let [https] = seaweed::free_ports();
+    let store = tokio::task::spawn_blocking({
+        let (certificate, key) = (certificate.clone(), key.clone());
+        move || {
+            Server::start_with(&format!(
+                "-s3.port.https={https} -s3.cert.file={} -s3.key.file={}",
+                certificate.display(),
+                key.display()
+            ))
+        }
+    })
+    .await?;
+    let mut trusting = settings(store.port);
+    for (name, value) in &mut trusting {
+        if *name == "FILES__STORAGE__S3__ENDPOINT" {
+            *value = format!("https://localhost:{https}");
+        }
+    }
+    let suspicious = trusting.clone();
+    let path = certificate.to_str().expect("UTF-8").to_owned();
+    trusting.push(("FILES__STORAGE__S3__CA_FILE", path));
+    store.ready().await;
+    let refused = server(&suspicious).await.err().expect("a refusal");
+    let told = format!("{refused:#}");
+    assert!(told.contains("that its certificate is trusted"), "{told}");
+    assert!(told.to_lowercase().contains("certificate: "), "{told}");
+    let server = server(&trusting).await?;
+    server.upload("a.txt", "content").await?;
+    Ok(())
+}
