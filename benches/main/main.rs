@@ -15,9 +15,16 @@ mod nginx;
 mod postgres_server;
 mod process;
 mod records;
+#[allow(dead_code, clippy::expect_used, clippy::panic)]
+#[path = "../../tests/servers/samba.rs"]
+mod samba_server;
 mod scale;
+#[allow(dead_code, clippy::expect_used, clippy::panic)]
+#[path = "../../tests/servers/seaweed.rs"]
+mod seaweed;
 mod server;
 mod signing;
+mod stores;
 mod table;
 mod upload;
 
@@ -128,6 +135,7 @@ impl Bench {
         cases.push(limits::loopback_case(self));
         cases.extend(signing::cases(&self.scale)?);
         cases.extend(records::cases(self, place));
+        cases.extend(stores::cases(self, place));
         Ok(cases)
     }
 

@@ -22,10 +22,20 @@ pub(crate) struct FilesServer {
 impl FilesServer {
     /// Starts one on `cpus` with everything below `place`.
     pub(crate) fn start(place: &Path, cpus: &Cpus) -> Result<Self> {
+        Self::start_with(place, cpus, &[])
+    }
+
+    /// The same with settings in its environment.
+    pub(crate) fn start_with(
+        place: &Path,
+        cpus: &Cpus,
+        settings: &[(&str, String)],
+    ) -> Result<Self> {
         std::fs::create_dir_all(place)?;
         let (grpc, http) = (free_port()?, free_port()?);
         let mut command = Command::new(env!("CARGO_BIN_EXE_files"));
         command
+            .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
             .arg("serve")
             .arg("--data")
             .arg(place.join("data"))

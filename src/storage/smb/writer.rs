@@ -5,7 +5,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Share,
@@ -21,6 +22,9 @@ use crate::{
 /// Pieces of one blob that are on their way at once.
 const PIECES_IN_FLIGHT: usize = 3;
 
+/// Bytes after which the server is asked to sync what it has, so that the last flush finds little left to do.
+const FLUSH_BEHIND_BYTES: u64 = 32 * 1024 * 1024;
+
 /// How often, and after what pauses, the two names are looked at when a reply was lost.
 const LOOK_AFTER: [Duration; 4] = [
     Duration::ZERO,
@@ -29,13 +33,18 @@ const LOOK_AFTER: [Duration; 4] = [
     Duration::from_millis(1000),
 ];
 
+/// What is on its way; it ends with a writer that is dropped, so that the server lets go of the file.
+type Work = AbortOnDropHandle<std::result::Result<(), SmbError>>;
+
 pub(super) struct SmbWriter {
     share: Arc<Share>,
     key: BlobKey,
     handle: Arc<Handle>,
     size_bytes: u64,
-    in_flight: VecDeque<JoinHandle<std::result::Result<(), SmbError>>>,
-    /// A piece was lost: there is nothing left to commit.
+    in_flight: VecDeque<Work>,
+    /// A flush of what was written so far, while more is written.
+    flushing: Option<Work>,
+    /// A piece, or a flush, was lost: there is nothing left to commit.
     has_failed: bool,
 }
 
@@ -55,6 +64,7 @@ impl SmbWriter {
             handle,
             size_bytes: 0,
             in_flight: VecDeque::new(),
+            flushing: None,
             has_failed: false,
         })
     }
@@ -63,11 +73,36 @@ impl SmbWriter {
         self.settle(PIECES_IN_FLIGHT - 1).await?;
         let (handle, offset) = (Arc::clone(&self.handle), self.size_bytes);
         self.size_bytes += len as u64;
-        self.in_flight.push_back(tokio::spawn(async move {
+        if offset / FLUSH_BEHIND_BYTES < self.size_bytes / FLUSH_BEHIND_BYTES {
+            self.flush_behind().await?;
+        }
+        self.in_flight.push_back(AbortOnDropHandle::new(tokio::spawn(async move {
             // The pieces keep their place in the budget until the server has them.
             handle.write(offset, piece.concat()).await
-        }));
+        })));
         Ok(())
+    }
+
+    /// Has what was written so far flushed, unless an earlier flush is still at it.
+    async fn flush_behind(&mut self) -> Result<()> {
+        if self.flushing.as_ref().is_some_and(|flushing| !flushing.is_finished()) {
+            return Ok(());
+        }
+        self.settle_flush().await?;
+        let handle = Arc::clone(&self.handle);
+        let flush = tokio::spawn(async move { handle.flush().await });
+        self.flushing = Some(AbortOnDropHandle::new(flush));
+        Ok(())
+    }
+
+    /// Waits for the flush that is under way. One that failed is final: what it lost, no later one brings back.
+    async fn settle_flush(&mut self) -> Result<()> {
+        let Some(flushing) = self.flushing.take() else {
+            return Ok(());
+        };
+        let flushed = flushing.await.map_err(SmbError::from).flatten();
+        self.has_failed |= flushed.is_err();
+        flushed.map_err(failure("flush a blob"))
     }
 
     /// Waits until at most `most` pieces are on their way.
@@ -87,6 +122,7 @@ impl SmbWriter {
 
     /// The file's one holder, once nothing is on its way any more.
     async fn into_handle(mut self: Box<Self>) -> (Arc<Share>, BlobKey, u64, Option<Handle>) {
+        self.in_flight.extend(self.flushing.take());
         while let Some(piece) = self.in_flight.pop_front() {
             // The file is given up: how its last pieces went is of no interest.
             let _ = piece.await;
@@ -107,7 +143,11 @@ impl BlobWriter for SmbWriter {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {
-        let flushed = match self.settle(0).await {
+        let written = match self.settle(0).await {
+            Ok(()) => self.settle_flush().await,
+            failed => failed,
+        };
+        let flushed = match written {
             // Never flushed again: a second flush can succeed for what the first one lost.
             Ok(()) => self.handle.flush().await.map_err(failure("flush a blob")),
             failed => failed,
