@@ -10,15 +10,19 @@ use crate::{backup::Moved, server::upkeep::Upkeeper};
 
 /// Copy all content to another storage, while servers run on the one there is
 ///
-/// It goes on until nothing is left to copy, and may be run again at any time: what is there already is passed
-/// over. Each file's content is read back and checked against its hash. To move: run it while the servers
-/// serve, stop them, run it once more for the last uploads, set storage.url, and start them. What the URL
-/// leaves out, such as credentials, is as configured in storage.s3 and storage.smb.
+/// It goes on until nothing is left to copy, and may be run again at any time: what is whole there already is not
+/// copied again. Each file's content is read back and checked against its hash. To move: run it while the servers
+/// serve, stop them, run it once more with --trust-sizes for the last uploads, set storage.url, and start them.
+/// What the URL leaves out, such as credentials, is as configured in storage.s3 and storage.smb.
 #[derive(Debug, Args)]
 pub(super) struct MigrateStorage {
     /// Where to: file:PATH, s3://BUCKET/PREFIX or smb://HOST/SHARE/DIRECTORY
     #[arg(long, value_name = "URL")]
     to: String,
+
+    /// Take what is there in the right size for whole, rather than reading it: for the last run of a move
+    #[arg(long)]
+    trust_sizes: bool,
 
     #[command(flatten)]
     format: Format,
@@ -32,7 +36,8 @@ impl MigrateStorage {
         let config = self.settings.load()?;
         let upkeeper = Upkeeper::open(&config).await?;
         let bar = progress::bar("copying content", upkeeper.totals().await?.stored_bytes);
-        let moved = upkeeper.migrate_storage(&config, &self.to, &|bytes| bar.inc(bytes)).await?;
+        let wanted = (self.to.as_str(), self.trust_sizes);
+        let moved = upkeeper.migrate_storage(&config, wanted, &|bytes| bar.inc(bytes)).await?;
         bar.finish_and_clear();
         write_report(self.format, &moved)?;
         match moved.copied.damaged.len() {

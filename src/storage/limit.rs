@@ -11,14 +11,17 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
 use super::{
     Blob, BlobEntry, BlobWriter, ByteRange, PresignedAnswer, Result, Storage, StorageError,
-    probe::probe_write,
+    probe::{fresh_key, probe_write},
 };
 use crate::blob::BlobKey;
 
@@ -46,13 +49,16 @@ struct Gate {
     limits: StorageLimits,
     /// Set by a write that failed, until a write has succeeded again.
     suspect: AtomicBool,
+    /// The key of the blob that is then written, by one at a time; made when it is first needed.
+    probing: Mutex<Option<BlobKey>>,
 }
 
 impl LimitedStorage {
     /// `inner` within `limits`.
     pub fn new(inner: Arc<dyn Storage>, limits: StorageLimits) -> Self {
         let places = Semaphore::new(limits.operations_max.min(Semaphore::MAX_PERMITS));
-        let gate = Gate { places, limits, suspect: AtomicBool::new(false) };
+        let gate =
+            Gate { places, limits, suspect: AtomicBool::new(false), probing: Mutex::default() };
         Self { inner, gate: Arc::new(gate) }
     }
 }
@@ -162,8 +168,18 @@ impl Storage for LimitedStorage {
         // It takes no place: a storage that is busy is not one that is down.
         let longest = self.gate.limits.timeout;
         within(longest, "check the storage", self.inner.check()).await?;
+        if !self.gate.suspect.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut probing = self.gate.probing.lock().await;
+        // Somebody may have found out while this one waited.
         if self.gate.suspect.load(Ordering::Acquire) {
-            within(longest, "write after a failure", probe_write(self.inner.as_ref())).await?;
+            let key = match *probing {
+                Some(key) => key,
+                None => *probing.insert(fresh_key()?),
+            };
+            let written = probe_write(self.inner.as_ref(), &key);
+            within(longest, "write after a failure", written).await?;
             self.gate.suspect.store(false, Ordering::Release);
         }
         Ok(())

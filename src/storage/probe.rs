@@ -92,25 +92,48 @@ pub async fn probe(
     told(ProbeStep::Reach);
     let key = fresh_key().map_err(at(ProbeStep::Write))?;
     let content = content(size_bytes);
-    write(storage, &key, &content).await.map_err(at(ProbeStep::Write))?;
-    told(ProbeStep::Write);
-    read_back(storage, &key, &content).await.map_err(at(ProbeStep::Read))?;
-    told(ProbeStep::Read);
-    find_listed(storage, &key, size_bytes).await.map_err(at(ProbeStep::List))?;
-    told(ProbeStep::List);
+    let kept = async {
+        write(storage, &key, &content).await.map_err(at(ProbeStep::Write))?;
+        told(ProbeStep::Write);
+        read_back(storage, &key, &content).await.map_err(at(ProbeStep::Read))?;
+        told(ProbeStep::Read);
+        find_listed(storage, &key, size_bytes).await.map_err(at(ProbeStep::List))?;
+        told(ProbeStep::List);
+        Ok(())
+    };
+    if let Err(error) = kept.await {
+        // The failure is what is told; what stays is a stray, and swept as one.
+        let _ = storage.delete(&key).await;
+        return Err(error);
+    }
     delete(storage, &key).await.map_err(at(ProbeStep::Delete))?;
     told(ProbeStep::Delete);
     Ok(())
 }
 
-/// Whether the storage takes a blob, and lets go of it again.
-pub(super) async fn probe_write(storage: &dyn Storage) -> Result<()> {
-    let key = fresh_key()?;
-    write(storage, &key, &content(1)).await?;
-    storage.delete(&key).await
+/// Whether the storage takes the blob `key`, and lets go of it again. The key is the caller's for this alone: what
+/// one attempt leaves behind, the next one removes.
+pub(super) async fn probe_write(storage: &dyn Storage, key: &BlobKey) -> Result<()> {
+    storage.delete(key).await?;
+    write(storage, key, &content(1)).await?;
+    storage.delete(key).await
 }
 
-fn fresh_key() -> Result<BlobKey> {
+/// Whether two storages are one place: what is written to the one can then be seen in the other.
+pub async fn is_same_place(one: &dyn Storage, other: &dyn Storage) -> Result<bool> {
+    let key = fresh_key()?;
+    write(one, &key, &content(1)).await?;
+    let seen = other.size(&key).await;
+    one.delete(&key).await?;
+    match seen {
+        Ok(_) => Ok(true),
+        Err(StorageError::Missing(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A key that nobody else uses.
+pub(super) fn fresh_key() -> Result<BlobKey> {
     BlobKey::random()
         .map_err(|error| StorageError::Unavailable { action: "name a blob", source: error.into() })
 }
