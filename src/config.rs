@@ -131,15 +131,16 @@ impl Config {
     pub fn load(sources: Sources) -> Result<Self, ConfigMistakes> {
         let mut reader = Reader::new(sources)?;
         let policy = policy::policy(&mut reader);
+        let storage = storage::storage(&mut reader, policy.file_bytes_max);
         let config = Self {
             data_dir: reader.take("data_dir", PathBuf::from("./data")),
             database: database(&mut reader),
             grpc: grpc(&mut reader),
             http: http(&mut reader),
             signing_keys: signing_keys(&mut reader),
-            storage: storage::storage(&mut reader, policy.file_bytes_max),
             policy,
-            redirect: storage::redirect(&mut reader),
+            redirect: storage::redirect(&mut reader, &storage.place),
+            storage,
             sweep: sweep(&mut reader),
             metrics_listen: reader.take_optional("metrics.listen"),
             shutdown_delay: seconds(&mut reader, "shutdown.delay", 0),

@@ -33,6 +33,8 @@ pub struct StorageConfig {
 struct Tables {
     s3: S3Options,
     smb: SmbOptions,
+    /// What must fit into the parts of a bucket's largest object.
+    file_bytes_max: u64,
 }
 
 impl StorageConfig {
@@ -56,7 +58,7 @@ pub enum StoragePlace {
 /// The largest file and the smallest parts must fit each other.
 pub(super) fn storage(reader: &mut Reader, file_bytes_max: u64) -> StorageConfig {
     let url: Option<String> = reader.take_optional("storage.url");
-    let tables = Tables { s3: s3::details(reader), smb: smb::details(reader) };
+    let tables = Tables { s3: s3::details(reader), smb: smb::details(reader), file_bytes_max };
     let place = match &url {
         Some(url) => tables.place(url),
         None => tables.only_place(),
@@ -65,31 +67,28 @@ pub(super) fn storage(reader: &mut Reader, file_bytes_max: u64) -> StorageConfig
         reader.refuse("storage.url", problem);
         StoragePlace::Local(None)
     });
-    if let StoragePlace::S3(options) = &place
-        && (options.part_bytes as u64).saturating_mul(PARTS_MAX) < file_bytes_max
-    {
-        let problem = format!("must be at least a {PARTS_MAX}th of uploads.file_bytes_max");
-        reader.refuse("storage.s3.part_bytes", problem);
-    }
     StorageConfig {
         place,
         tables,
         cache_bytes: reader.take("storage.cache_bytes", ByteSize::mib(64)).as_u64(),
         limits: StorageLimits {
             operations_max: count(reader, "storage.operations_max", 256) as usize,
-            timeout: span(reader, "storage.timeout", 30),
+            timeout: span(reader, "storage.timeout", 60),
             commit_timeout: span(reader, "storage.commit_timeout", 120),
         },
     }
 }
 
 /// Whether readers are sent to URLs of the storage's own, and how long those live at most.
-pub(super) fn redirect(reader: &mut Reader) -> Option<Duration> {
+pub(super) fn redirect(reader: &mut Reader, place: &StoragePlace) -> Option<Duration> {
     const TTL: &str = "downloads.redirect_ttl";
     let wanted = reader.take("downloads.redirect", false);
     let ttl = span(reader, TTL, 60);
-    if ttl > Duration::from_secs(3600) {
-        reader.refuse(TTL, "must be at most an hour");
+    if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&ttl) {
+        reader.refuse(TTL, "must be from 1s to an hour");
+    }
+    if wanted && !matches!(place, StoragePlace::S3(_)) {
+        reader.refuse("downloads.redirect", "wants a bucket to send readers to");
     }
     wanted.then_some(ttl)
 }
@@ -102,9 +101,19 @@ impl Tables {
                 "" => Err("file: wants a path behind it".to_owned()),
                 path => Ok(StoragePlace::Local(Some(path.into()))),
             },
-            Some(("s3", _)) => Ok(StoragePlace::S3(Box::new(bucket(url, self.s3.clone())?))),
+            Some(("s3", _)) => self.bucket(bucket(url, self.s3.clone())?),
             Some(("smb", _)) => smb::place(smb::share(url, self.smb.clone())?),
             _ => Err("must begin with file:, s3: or smb:".to_owned()),
+        }
+    }
+
+    /// The bucket, if the largest file fits its parts.
+    fn bucket(&self, s3: S3Options) -> Result<StoragePlace, String> {
+        match (s3.part_bytes as u64).saturating_mul(PARTS_MAX) < self.file_bytes_max {
+            true => Err(format!(
+                "needs storage.s3.part_bytes of at least a {PARTS_MAX}th of uploads.file_bytes_max"
+            )),
+            false => Ok(StoragePlace::S3(Box::new(s3))),
         }
     }
 
@@ -112,7 +121,7 @@ impl Tables {
     fn only_place(&self) -> Result<StoragePlace, String> {
         match (self.s3.bucket.is_empty(), self.smb.share.is_empty()) {
             (true, true) => Ok(StoragePlace::Local(None)),
-            (false, true) => Ok(StoragePlace::S3(Box::new(self.s3.clone()))),
+            (false, true) => self.bucket(self.s3.clone()),
             (true, false) => smb::place(self.smb.clone()),
             (false, false) => Err("must say which: both a bucket and a share are set".to_owned()),
         }
@@ -125,18 +134,33 @@ fn bucket(url: &str, mut s3: S3Options) -> Result<S3Options, String> {
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         return Err(format!("{wanted}: credentials have settings of their own"));
     }
+    if url.port().is_some() {
+        return Err(format!("{wanted}: a port belongs to the endpoint"));
+    }
     s3.bucket = url.host_str().filter(|host| !host.is_empty()).ok_or(wanted)?.to_owned();
-    s3.prefix = directory(url.path());
+    let prefix = percent_encoding::percent_decode_str(url.path()).decode_utf8();
+    let prefix = directory(&prefix.map_err(|_| format!("{wanted}, in UTF-8"))?);
+    if !prefix.is_empty() {
+        s3.prefix = prefix;
+    }
+    let mut path_style = None;
     for (name, value) in url.query_pairs() {
         match &*name {
             "region" => s3.region = value.into_owned(),
             "endpoint" => {
-                let endpoint = Url::parse(&value);
-                s3.endpoint = Some(endpoint.map_err(|error| format!("endpoint: {error}"))?);
+                let endpoint = Url::parse(&value).map_err(|error| format!("endpoint: {error}"))?;
+                if !s3::is_endpoint(&endpoint) {
+                    return Err(format!("endpoint {}", s3::ENDPOINT_WANTED));
+                }
+                s3.endpoint = Some(endpoint);
                 s3.path_style = true;
             }
             "path_style" => {
-                s3.path_style = value.parse().map_err(|_| "path_style: must be true or false")?;
+                let chosen = value.parse().map_err(|_| "path_style must be true or false")?;
+                path_style = Some(chosen);
+            }
+            "profile" if matches!(s3.credentials, S3Credentials::Static { .. }) => {
+                return Err("profile goes not together with storage.s3.access_key_id".to_owned());
             }
             "profile" => s3.credentials = S3Credentials::Ambient { profile: Some(value.into()) },
             _ => {
@@ -146,6 +170,7 @@ fn bucket(url: &str, mut s3: S3Options) -> Result<S3Options, String> {
             }
         }
     }
+    s3.path_style = path_style.unwrap_or(s3.path_style);
     Ok(s3)
 }
 
@@ -191,6 +216,10 @@ mod tests {
                       url = 's3://b/a/b/?region=r&endpoint=http%3A%2F%2F127.0.0.1%3A1'");
         assert_eq!(table, url);
         assert_eq!((&*url.prefix, url.path_style), ("a/b/", true));
+        let completed = s3("[storage]\nurl = 's3://b?path_style=false&endpoint=http://h'\n\
+                            [storage.s3]\nprefix = 'kept'");
+        assert_eq!((&*completed.prefix, completed.path_style), ("kept/", false));
+        assert_eq!(s3("[storage]\nurl = 's3://b/a%20b'").prefix, "a b/");
     }
 
     #[test]
@@ -232,6 +261,11 @@ mod tests {
                 "storage.s3.part_bytes",
             ),
             ("[storage.s3]\nendpoint = 'ftp://x'", "storage.s3.endpoint"),
+            ("[storage]\nurl = 's3://b:9000/'", "storage.url"),
+            ("[storage]\nurl = 's3://b?endpoint=ftp://x'", "storage.url"),
+            ("[storage.s3]\nendpoint = 'http://u:p@x'", "storage.s3.endpoint"),
+            ("[storage.s3]\nsession_token = 't'", "storage.s3.access_key_id"),
+            ("[downloads]\nredirect = true", "downloads.redirect"),
             ("[storage]\nurl = 'smb://h/s'", "storage.smb.username"),
             ("[storage]\nurl = 'smb://u:pw@h/s'", "storage.url"),
             ("[storage.smb]\nencryption = 'maybe'", "storage.smb.encryption"),

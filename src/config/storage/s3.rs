@@ -9,6 +9,17 @@ use crate::storage::s3::{
     Checksums, Encryption, PART_BYTES_MAX, PART_BYTES_MIN, S3Credentials, S3Options,
 };
 
+/// What an endpoint must be.
+pub(super) const ENDPOINT_WANTED: &str =
+    "must be an http or https URL without user, query and fragment";
+
+pub(super) fn is_endpoint(url: &Url) -> bool {
+    let bare = url.username().is_empty() && url.password().is_none();
+    bare && matches!(url.scheme(), "http" | "https")
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
 /// The table `[storage.s3]`; without a bucket it only completes what a URL says.
 pub(super) fn details(reader: &mut Reader) -> S3Options {
     let endpoint: Option<Url> = reader.take_optional("storage.s3.endpoint");
@@ -16,8 +27,8 @@ pub(super) fn details(reader: &mut Reader) -> S3Options {
     for (key, url) in
         [("storage.s3.endpoint", &endpoint), ("storage.s3.public_endpoint", &public_endpoint)]
     {
-        if url.as_ref().is_some_and(|url| !matches!(url.scheme(), "http" | "https")) {
-            reader.refuse(key, "must be an http or https URL");
+        if url.as_ref().is_some_and(|url| !is_endpoint(url)) {
+            reader.refuse(key, ENDPOINT_WANTED);
         }
     }
     let bucket: Option<String> = reader.take_optional("storage.s3.bucket");
@@ -50,7 +61,7 @@ fn credentials(reader: &mut Reader) -> S3Credentials {
     };
     let keys: (Option<String>, Option<SecretString>) = (access_key_id, secret_access_key);
     match keys {
-        (None, None) => ambient,
+        (None, None) if session_token.is_none() => ambient,
         (Some(_), Some(_)) if profile.is_some() => {
             refuse("cannot be set together with storage.s3.profile")
         }
@@ -91,7 +102,7 @@ fn part_bytes(reader: &mut Reader) -> usize {
     const KEY: &str = "storage.s3.part_bytes";
     let bytes = reader.take(KEY, ByteSize::mib(8)).as_u64();
     if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&bytes) {
-        reader.refuse(KEY, "must be from 5 MiB to 512 MiB");
+        reader.refuse(KEY, "must be from 5 MiB to 64 MiB");
     }
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -63,7 +63,9 @@ pub(super) fn share(url: &str, mut smb: SmbOptions) -> Result<SmbOptions, String
     let path = decoded(url.path().trim_matches('/'))?;
     let (share, directory) = path.split_once('/').unwrap_or((&path, ""));
     share.clone_into(&mut smb.share);
-    directory.clone_into(&mut smb.directory);
+    if !directory.is_empty() {
+        directory.clone_into(&mut smb.directory);
+    }
     Ok(smb)
 }
 
