@@ -186,8 +186,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// What unfinished writers left behind, or are still at, in the same order and pages.
     async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>>;
 
-    /// Removes what unfinished writers of a committed blob left behind beside it, as a request that was sent
-    /// twice can. Backends where a blob can have no such thing do nothing.
+    /// Removes beginnings of a committed blob that nothing was written to, as a request that was sent twice can
+    /// leave behind. What bytes were written to stays: a store may keep the blob itself by them. Backends where a
+    /// blob can have no such thing do nothing.
     async fn discard_unfinished(&self, _key: &BlobKey) -> Result<()> {
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Storage for S3Storage {
     }
 
     async fn discard_unfinished(&self, key: &BlobKey) -> Result<()> {
-        multipart::abort_all(&self.store, &self.store.object(key)).await
+        multipart::abort_empty(&self.store, &self.store.object(key)).await
     }
 
     async fn owner(&self) -> Result<Option<Uuid>> {
@@ -146,17 +146,26 @@ impl Storage for S3Storage {
     }
 
     async fn mark(&self, owner: Uuid) -> Result<Uuid> {
+        const ACTION: &str = "write the owner's mark";
         if let Some(owner) = self.read_mark().await? {
             return Ok(owner);
         }
-        let body = ByteStream::from(owner.to_string().into_bytes());
-        let put = self.store.put(self.store.mark()).if_none_match("*").body(body).send().await;
-        match put.map_err(Failure::of) {
-            // Somebody was faster.
-            Err(failed) if failed.is_about_condition() => {}
-            put => drop(put.map_err(|failed| failed.into_error("write the owner's mark"))?),
+        for condition in [Some("*"), None] {
+            let body = ByteStream::from(owner.to_string().into_bytes());
+            let put = self.store.put(self.store.mark()).body(body);
+            let put = put.set_if_none_match(condition.map(str::to_owned)).send().await;
+            match put.map_err(Failure::of) {
+                // Somebody was faster, or the store will not hear of conditions.
+                Err(failed) if failed.is_about_condition() => {}
+                put => drop(put.map_err(|failed| failed.into_error(ACTION))?),
+            }
+            if let Some(owner) = self.read_mark().await? {
+                return Ok(owner);
+            }
         }
-        Ok(self.read_mark().await?.unwrap_or(owner))
+        let failed =
+            Failure::unbelievable("the store said that the mark was written, and has none");
+        Err(failed.into_error(ACTION))
     }
 
     async fn presign(

@@ -26,7 +26,7 @@ pub struct StraysFound {
     /// Those that no record names, of any age.
     pub strays: Vec<BlobEntry>,
     /// What is unfinished of blobs that a record names: uploads under way, or what is left of past ones.
-    pub unfinished: Vec<BlobKey>,
+    pub unfinished: Vec<BlobEntry>,
 }
 
 impl StraysFound {
@@ -52,8 +52,8 @@ pub async fn find_strays(repository: &dyn Upkeep, storage: &dyn Storage) -> Resu
         let Some(last) = page.last() else { break };
         after = Some(last.key);
         let unrecorded = take_strays(repository, &page, &mut found).await?;
-        let keys = page.iter().map(|entry| entry.key);
-        found.unfinished.extend(keys.filter(|key| !unrecorded.contains(key)));
+        let recorded = page.iter().filter(|entry| !unrecorded.contains(&entry.key));
+        found.unfinished.extend(recorded);
     }
     Ok(found)
 }
@@ -156,7 +156,7 @@ impl StraySweeper {
     /// Walks all blobs and removes the old strays that the pass before had seen, too.
     pub async fn pass(&mut self, brake: Brake) -> Result<StraysSwept> {
         let found = find_strays(self.repository.as_ref(), self.storage.as_ref()).await?;
-        self.remove_leftovers(&found.unfinished).await?;
+        self.remove_leftovers(&found.unfinished).await;
         let old: HashSet<BlobKey> = found.old().map(|stray| stray.key).collect();
         let suspects = std::mem::replace(&mut self.suspects, old.clone());
         let mut swept =
@@ -176,17 +176,21 @@ impl StraySweeper {
         Ok(swept)
     }
 
-    /// A writer sends some requests again whose answers were lost, and can leave a second beginning behind. What
-    /// is unfinished of a blob that is committed is nobody's: keys are never used twice.
-    async fn remove_leftovers(&self, unfinished: &[BlobKey]) -> Result<()> {
-        for key in unfinished {
-            match self.storage.size(key).await {
-                Ok(_) => self.storage.discard_unfinished(key).await?,
-                Err(StorageError::Missing(_)) => {}
-                Err(error) => return Err(error.into()),
+    /// A writer sends some requests again whose answers were lost, and can leave a second beginning behind. Next
+    /// to a blob that is committed it is nobody's: keys are never used twice. One that cannot be removed holds
+    /// up no other, and is met again in the next pass.
+    async fn remove_leftovers(&self, unfinished: &[BlobEntry]) {
+        for BlobEntry { key, .. } in unfinished.iter().filter(|entry| entry.age >= STRAY_AGE_MIN) {
+            let removed = match self.storage.size(key).await {
+                Ok(_) => self.storage.discard_unfinished(key).await,
+                Err(StorageError::Missing(_)) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                let error = chain(&error);
+                tracing::warn!(blob_key = %key, error, "could not remove what is left of an upload");
             }
         }
-        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use files::{
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     storage::{
         probe::probe,
         s3::{Checksums, PART_BYTES_MIN, S3Credentials, S3Options, S3Storage},
@@ -125,7 +125,7 @@ impl Server {
         self.process.as_ref().expect("a store of its own").start();
     }
 
-    /// A store in one process. It is ready when [`Server::storage`] has answered.
+    /// A store in one process. It is ready when [`Server::ready`] has returned.
     pub(crate) fn start() -> Self {
         Self::start_with("")
     }
@@ -152,12 +152,6 @@ impl Server {
     /// A prefix that nobody else uses.
     pub(crate) fn options(&self) -> S3Options {
         options(self.port)
-    }
-
-    /// Storage below such a prefix, once the store answers.
-    pub(crate) async fn storage(&self, clock: Arc<dyn Clock>) -> S3Storage {
-        self.ready().await;
-        S3Storage::connect(self.options(), clock).await.expect("the store has answered before")
     }
 
     /// Waits until the store answers.
@@ -226,6 +220,36 @@ impl Cluster {
         }
         panic!("the cluster never took a blob: {}", self.server.log());
     }
+}
+
+/// How many multipart uploads are unfinished below a prefix, asked with nothing of ours in between.
+pub(crate) async fn uploads(options: &S3Options) -> usize {
+    let S3Credentials::Static { access_key_id, secret_access_key, .. } = &options.credentials
+    else {
+        panic!("the tests' keys are static");
+    };
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(aws_sdk_s3::config::BehaviorVersion::v2026_01_12())
+        .credentials_provider(aws_sdk_s3::config::Credentials::new(
+            access_key_id,
+            secrecy::ExposeSecret::expose_secret(secret_access_key),
+            None,
+            None,
+            "tests",
+        ))
+        .region(aws_sdk_s3::config::Region::new(options.region.clone()))
+        .endpoint_url(
+            options.endpoint.as_ref().expect("an endpoint").as_str().trim_end_matches('/'),
+        )
+        .force_path_style(true)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    let client = aws_sdk_s3::Client::from_conf(config);
+    let asked = client.list_multipart_uploads().bucket(&options.bucket).send().await;
+    let uploads = asked.expect("a listing");
+    assert_ne!(uploads.is_truncated(), Some(true), "more than a page");
+    let below = |key: Option<&str>| key.is_some_and(|key| key.starts_with(&options.prefix));
+    uploads.uploads().iter().filter(|upload| below(upload.key())).count()
 }
 
 /// What lies below the prefix of a bucket's URL.

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use files::proto::{CreateSignedUrlRequest, DeleteFileRequest, Disposition, File};
+use files::proto::{CreateSignedUrlRequest, Disposition, File};
 use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
     seaweed::{self, Server},
-    support::{Result, TestServer, assert_refused, exchange, request, start, upload},
+    support::{
+        Result, TestServer, assert_refused, assert_round_trips, exchange, request, start, upload,
+    },
 };
 
 type Settings = Vec<(&'static str, String)>;
@@ -45,22 +47,7 @@ async fn link(server: &TestServer, file: &File, disposition: Disposition) -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_goes_into_a_bucket_and_comes_out() -> Result {
     let server = over(seaweed::shared(), &[]).await?;
-    for size in [0, 1, 100_000, 20_000_000] {
-        let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
-        let file = server.upload("a.txt", content.clone()).await?;
-        let link = link(&server, &file, Disposition::Unspecified).await?;
-        let answer = server.get(&link, &[]).await?;
-        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, size));
-        assert!(answer.body == content);
-        if size > 10 {
-            let part = server.get(&link, &[("Range", "bytes=3-7")]).await?;
-            assert_eq!((part.status.as_u16(), &part.body[..]), (206, &content[3..8]));
-        }
-        let gone = DeleteFileRequest { file_id: file.id, purge: true, ..Default::default() };
-        server.client().await?.delete_file(gone).await?;
-        assert_eq!(server.get(&link, &[]).await?.status, 404);
-    }
-    Ok(())
+    assert_round_trips(&server, &[0, 1, 100_000, 20_000_000]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,11 +75,16 @@ async fn readers_are_sent_to_the_store_where_that_is_safe() -> Result {
     for header in ["content-type", "content-disposition", "cache-control"] {
         assert_eq!(answer.header(header), head.header(header), "{header}");
     }
-    // Shown as text it would need `nosniff`, which the store does not send; saved, it is harmless.
-    let page = server.upload("page.js", "alert(1)").await?;
-    let inline = link(&server, &page, Disposition::Unspecified).await?;
-    assert_eq!(server.get(&inline, &[]).await?.status, 200);
-    let saved = link(&server, &page, Disposition::Attachment).await?;
+    // Text needs `nosniff`, which the store does not send, be it shown or saved.
+    for name in ["page.js", "page.ts", "page.css", "page.txt"] {
+        let text = server.upload(name, "alert(1)").await?;
+        for disposition in [Disposition::Unspecified, Disposition::Attachment] {
+            let target = link(&server, &text, disposition).await?;
+            assert_eq!(server.get(&target, &[]).await?.status, 200, "{name}");
+        }
+    }
+    let page = server.upload("page.html", "<script>alert(1)</script>").await?;
+    let saved = link(&server, &page, Disposition::Inline).await?;
     let saved = server.get(&saved, &[]).await?;
     assert_eq!(saved.status, 302);
     assert!(saved.header("location").contains("attachment"), "{saved:?}");

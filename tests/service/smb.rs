@@ -1,12 +1,12 @@
 //! The service over a Samba share: files go in and out, and a server that goes and comes back.
 
-use files::proto::{CreateSignedUrlRequest, DeleteFileRequest};
+use files::proto::CreateSignedUrlRequest;
 use secrecy::ExposeSecret;
 use tonic::Code;
 
 use crate::{
     samba_server::{self, Server, Setup},
-    support::{Result, TestServer, assert_refused, start, upload},
+    support::{Result, TestServer, assert_refused, assert_round_trips, start, upload},
 };
 
 async fn over(server: &Server) -> Result<TestServer> {
@@ -27,23 +27,7 @@ async fn over(server: &Server) -> Result<TestServer> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_goes_onto_a_share_and_comes_out() -> Result {
     let server = over(samba_server::shared()).await?;
-    for size in [0, 1, 100_000, 9_000_000] {
-        let content: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
-        let file = server.upload("a.txt", content.clone()).await?;
-        let request = CreateSignedUrlRequest { file_id: file.id.clone(), ..Default::default() };
-        let link = server.link(request).await?;
-        let answer = server.get(&link, &[]).await?;
-        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, size));
-        assert!(answer.body == content);
-        if size > 10 {
-            let part = server.get(&link, &[("Range", "bytes=3-7")]).await?;
-            assert_eq!((part.status.as_u16(), &part.body[..]), (206, &content[3..8]));
-        }
-        let gone = DeleteFileRequest { file_id: file.id, purge: true, ..Default::default() };
-        server.client().await?.delete_file(gone).await?;
-        assert_eq!(server.get(&link, &[]).await?.status, 404);
-    }
-    Ok(())
+    assert_round_trips(&server, &[0, 1, 100_000, 9_000_000]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

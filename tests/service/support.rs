@@ -12,8 +12,9 @@ use files::{
     clock::{Clock, ManualClock, SystemClock, Timestamp},
     config::{Config, Sources},
     proto::{
-        CreateSignedUrlRequest, File, UploadFileRequest, UploadFileResponse, UploadFinish,
-        UploadStart, files_service_client::FilesServiceClient, upload_file_request::Message,
+        CreateSignedUrlRequest, DeleteFileRequest, File, UploadFileRequest, UploadFileResponse,
+        UploadFinish, UploadStart, files_service_client::FilesServiceClient,
+        upload_file_request::Message,
     },
     server::{Role, Server},
 };
@@ -247,6 +248,27 @@ pub async fn upload(
     let messages: Vec<_> =
         std::iter::once(message(Message::Start(start))).chain(chunks).chain([finish()]).collect();
     send(client, messages).await
+}
+
+/// A file of each of these sizes goes in, comes out whole and in part, and is gone when it is deleted.
+pub async fn assert_round_trips(server: &TestServer, sizes: &[usize]) -> Result {
+    for size in sizes {
+        let content: Vec<u8> = (0..*size).map(|n| (n % 251) as u8).collect();
+        let file = server.upload("a.txt", content.clone()).await?;
+        let file_id = file.id.clone();
+        let link = server.link(CreateSignedUrlRequest { file_id, ..Default::default() }).await?;
+        let answer = server.get(&link, &[]).await?;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, *size));
+        assert!(answer.body == content);
+        if *size > 10 {
+            let part = server.get(&link, &[("Range", "bytes=3-7")]).await?;
+            assert_eq!((part.status.as_u16(), &part.body[..]), (206, &content[3..8]));
+        }
+        let gone = DeleteFileRequest { file_id: file.id, purge: true, ..Default::default() };
+        server.client().await?.delete_file(gone).await?;
+        assert_eq!(server.get(&link, &[]).await?.status, 404);
+    }
+    Ok(())
 }
 
 /// Exactly these messages.

@@ -77,13 +77,14 @@ impl Entity {
         headers.insert("cross-origin-resource-policy", options.resource_policy.clone());
         let policy = options.policies.of(file.media_type.as_str());
         headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
-        let native = file.media_type.rendering() == Rendering::Native;
-        let safe_elsewhere = native || disposition == Disposition::Attachment;
+        let text = file.media_type.rendering() == Rendering::PlainText;
+        let safe_elsewhere = !text && !is_active(file.media_type.as_str());
         Self { headers, etag, last_modified: file.create_time, safe_elsewhere }
     }
 
     /// The headers with which a storage may answer in this one's place; `None` where it must not: its answers
-    /// bear neither `nosniff` nor a Content-Security-Policy.
+    /// bear neither `nosniff`, without which other pages can pull any text in as a script, nor a
+    /// Content-Security-Policy.
     pub(super) fn elsewhere(&self) -> Option<PresignedAnswer> {
         let text = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
         self.safe_elsewhere.then_some(PresignedAnswer {
@@ -166,8 +167,11 @@ fn content_type(file: &File, disposition: Disposition) -> &str {
     let media_type = file.media_type.as_str();
     let shown_as_text =
         disposition == Disposition::Inline && file.media_type.rendering() == Rendering::PlainText;
-    let active = ACTIVE_SUBRESOURCES.iter().any(|it| media_type.contains(it));
-    if shown_as_text || active { TEXT_PLAIN } else { media_type }
+    if shown_as_text || is_active(media_type) { TEXT_PLAIN } else { media_type }
+}
+
+fn is_active(media_type: &str) -> bool {
+    ACTIVE_SUBRESOURCES.iter().any(|it| media_type.contains(it))
 }
 
 /// RFC 6266: an ASCII `filename` for old readers, and the true name as `filename*` (RFC 8187).

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::{
     commit::{Answer, Commitment, Making, settle},
     error::{Failure, failure},
+    list,
     options::Checksums,
     store::{Store, TOKEN},
 };
@@ -156,32 +157,39 @@ async fn send_part(
 
 /// Removes every unfinished upload of an object.
 pub(super) async fn abort_all(store: &Store, object: &str) -> Result<()> {
-    let mut after: Option<(String, String)> = None;
-    loop {
-        let (key_marker, id_marker) = after.unzip();
-        let page = store
+    for upload_id in uploads_of(store, object).await? {
+        abort(store, object, &upload_id).await?;
+    }
+    Ok(())
+}
+
+/// Removes the unfinished uploads of an object that no part was sent to. One with parts may be what a store
+/// that was interrupted has made the object of: with them the object would go.
+pub(super) async fn abort_empty(store: &Store, object: &str) -> Result<()> {
+    for upload_id in uploads_of(store, object).await? {
+        let parts = store
             .client
-            .list_multipart_uploads()
+            .list_parts()
             .bucket(&store.options.bucket)
-            .prefix(object)
-            .set_key_marker(key_marker)
-            .set_upload_id_marker(id_marker)
+            .key(object)
+            .upload_id(&upload_id)
+            .max_parts(1)
             .send()
-            .await
-            .map_err(failure("find what is left of a blob"))?;
-        for upload in page.uploads().iter().filter(|upload| upload.key() == Some(object)) {
-            if let Some(upload_id) = upload.upload_id() {
-                abort(store, object, upload_id).await?;
-            }
-        }
-        let next = page.next_key_marker().zip(page.next_upload_id_marker());
-        match next {
-            Some((key, id)) if page.is_truncated() == Some(true) => {
-                after = Some((key.to_owned(), id.to_owned()));
-            }
-            _ => return Ok(()),
+            .await;
+        match parts.map_err(Failure::of) {
+            Err(failed) if failed.is_absence() => {}
+            Err(failed) => return Err(failed.into_error("look at what is left of a blob")),
+            Ok(parts) if parts.parts().is_empty() => abort(store, object, &upload_id).await?,
+            Ok(_) => tracing::warn!(object, upload_id, "an upload with parts is left to the store"),
         }
     }
+    Ok(())
+}
+
+async fn uploads_of(store: &Store, object: &str) -> Result<Vec<String>> {
+    let all = list::uploads(store, object).await?;
+    let own = all.into_iter().filter(|upload| upload.key() == Some(object));
+    Ok(own.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect())
 }
 
 async fn abort(store: &Store, object: &str, upload_id: &str) -> Result<()> {

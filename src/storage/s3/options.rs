@@ -7,8 +7,9 @@ use url::Url;
 
 /// Smallest part of a multipart upload but the last: S3's own bound.
 pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
-/// Largest part: beyond it one lost part costs more than it saves.
-pub const PART_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Largest part: a part must get through within the time that an answer may take, and beyond this size one that
+/// is lost costs more than it saves.
+pub const PART_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most parts of a multipart upload: S3's own bound.
 pub const PARTS_MAX: u64 = 10_000;
 
