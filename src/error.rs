@@ -13,6 +13,8 @@ use tonic::Code;
 pub enum ErrorCode {
     /// Missing, deleted, expired, or another user's file.
     FileNotFound,
+    /// No unfinished or finished upload has this id.
+    UploadNotFound,
     /// A bad field, message order, page token or ttl.
     FieldInvalid,
     /// The extension is not accepted, or the content contradicts it.
@@ -82,6 +84,7 @@ impl ErrorCode {
     const fn row(self) -> Row {
         match self {
             Self::FileNotFound => Row(Code::NotFound, 404, "FILE_NOT_FOUND"),
+            Self::UploadNotFound => Row(Code::NotFound, 404, "UPLOAD_NOT_FOUND"),
             Self::FieldInvalid => Row(Code::InvalidArgument, 400, "FIELD_INVALID"),
             Self::FileTypeUnsupported => Row(Code::InvalidArgument, 415, "FILE_TYPE_UNSUPPORTED"),
             Self::ChecksumMismatch => Row(Code::InvalidArgument, 422, "CHECKSUM_MISMATCH"),

@@ -34,7 +34,7 @@ pub use error::{MetadataError, Result};
 pub use listing::{FileFilter, ListPosition, ListQuery, MediaTypePattern};
 pub use record::{
     Association, Deletion, Detached, FileRecord, FileUpdate, Grace, Intended, Intent, Orphan,
-    RESERVATION_STEP_BYTES, UploadTicket,
+    Progress, RESERVATION_STEP_BYTES, Resumption, UploadStatus, UploadTicket,
 };
 pub use start::start_digest;
 
@@ -43,9 +43,10 @@ pub use start::start_digest;
 #[async_trait]
 pub trait FileRepository: fmt::Debug + Send + Sync {
     /// Notes an upload before its first byte, and sets aside what it needs of its owner's quota: the promised
-    /// length, or what the ticket says. An unfinished upload with the same owner and `upload_id` is given up
-    /// in favour of this one; a finished one is returned while its file is visible.
-    /// [`MetadataError::UploadConflict`] where the one found had another start,
+    /// length, or what the ticket says. An unfinished upload with the same owner and `upload_id` goes over to
+    /// this one with what is durable of it, or is given up where nothing is; a finished one is returned while
+    /// its file is visible. [`MetadataError::UploadConflict`] where the one found had another start,
+    /// [`MetadataError::OffsetMismatch`] where the data begins beyond what is durable,
     /// [`MetadataError::QuotaExceeded`] where the owner may store no more.
     async fn intend(&self, intent: Intent) -> Result<Intended>;
 
@@ -55,6 +56,25 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
 
     /// Lengthens the lease to `lease` from now; [`MetadataError::UploadTakenOver`] where it is lost.
     async fn renew(&self, ticket: &UploadTicket, lease: Duration) -> Result<()>;
+
+    /// Notes how much of the upload is durable, which never shrinks, and lengthens the lease to `lease` from
+    /// now; [`MetadataError::UploadTakenOver`] where it is no longer the ticket's.
+    async fn save(&self, ticket: &UploadTicket, progress: Progress, lease: Duration) -> Result<()>;
+
+    /// Notes that all of the upload's content has arrived, and what it is, before its blob is committed;
+    /// [`MetadataError::UploadTakenOver`] where it is no longer the ticket's.
+    async fn seal(&self, ticket: &UploadTicket, content: Content) -> Result<()>;
+
+    /// Whether the upload is still the ticket's.
+    async fn holds(&self, ticket: &UploadTicket) -> Result<bool>;
+
+    /// What is known of an owner's upload; `None` where there is none, or its file cannot be seen.
+    async fn find_upload(&self, user_id: &UserId, upload_id: &Uuid)
+    -> Result<Option<UploadStatus>>;
+
+    /// Gives an owner's unfinished upload up, whoever is at it; its bytes may then be removed. `None` where there
+    /// is none.
+    async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>>;
 
     /// Makes the upload a file; [`MetadataError::UploadTakenOver`] where it is no longer the ticket's.
     async fn publish(&self, ticket: &UploadTicket, content: Content) -> Result<FileRecord>;

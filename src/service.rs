@@ -4,7 +4,6 @@ pub mod download;
 mod error;
 pub mod links;
 pub mod metadata;
-mod pieces;
 pub mod policy;
 pub mod references;
 pub mod upload;
@@ -29,6 +28,7 @@ use crate::{
 pub use crate::metadata::FileRecord;
 pub use error::{Result, ServiceError};
 use policy::Policy;
+use upload::running::RunningUploads;
 
 /// What the service works with.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct FileService {
     /// One permit for each byte of content that may be on its way from a caller to storage.
     upload_bytes: Arc<Semaphore>,
     uploads: TaskTracker,
+    /// Those among them that another call can go on with.
+    running: RunningUploads,
     /// Cancelled when running uploads are to be cut off.
     cut: CancellationToken,
     draining: AtomicBool,
@@ -74,6 +76,7 @@ impl FileService {
             upload_slots: Arc::new(Semaphore::new(limits.concurrent_max)),
             upload_bytes: Arc::new(Semaphore::new(limits.buffer_permits())),
             uploads: TaskTracker::new(),
+            running: RunningUploads::default(),
             cut: CancellationToken::new(),
             draining: AtomicBool::new(false),
         }

@@ -14,6 +14,7 @@ use std::{error::Error as StdError, fmt, fs::File, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
@@ -45,6 +46,9 @@ pub enum StorageError {
     /// A blob with this key is there already; keys are never used twice.
     #[error("blob {0} exists already")]
     Exists(BlobKey),
+    /// Another writer is still at the blob; it lets go of it sooner or later.
+    #[error("blob {0} is still being written by another writer")]
+    Held(BlobKey),
     /// The backend has no space left.
     #[error("no space left while trying to {action}")]
     Full {
@@ -72,7 +76,7 @@ impl StorageError {
             Self::Missing(_) | Self::Truncated(_) => ErrorCode::ContentDamaged,
             Self::Exists(_) | Self::Foreign { .. } => ErrorCode::Internal,
             Self::Full { .. } => ErrorCode::StorageFull,
-            Self::Unavailable { .. } => ErrorCode::StorageUnavailable,
+            Self::Unavailable { .. } | Self::Held(_) => ErrorCode::StorageUnavailable,
         }
     }
 }
@@ -148,6 +152,22 @@ pub struct BlobEntry {
     pub age: Duration,
 }
 
+/// How far an unfinished blob is durable, and what its backend needs to go on from there, in whatever process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Bytes that are durable, from the first on.
+    pub size_bytes: u64,
+    /// The backend's own notes; nobody else reads them.
+    pub notes: String,
+}
+
+impl Checkpoint {
+    /// Of a backend that needs no notes; `None` where nothing is durable.
+    fn plain(size_bytes: u64) -> Option<Self> {
+        (size_bytes > 0).then(|| Self { size_bytes, notes: String::new() })
+    }
+}
+
 /// The headers that a backend answers a presigned URL with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresignedAnswer {
@@ -167,6 +187,11 @@ pub const LIST_PAGE: usize = 1000;
 pub trait Storage: fmt::Debug + Send + Sync {
     /// Begins a blob. Nothing of it is visible until it is committed.
     async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>>;
+
+    /// Goes on with an unfinished blob from `at`, which its last writer gave; what was written beyond it is
+    /// dropped. [`StorageError::Held`] while another writer is still at it, and [`StorageError::Missing`] where
+    /// it cannot be gone on with any more, be it because it is committed.
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>>;
 
     /// Opens a range of a committed blob; [`StorageError::Missing`] where there is none, and
     /// [`StorageError::Truncated`] where the range passes its end.
@@ -227,6 +252,20 @@ pub trait BlobWriter: Send {
     /// Appends `chunks`. They may still be on their way to the backend when this returns; a failure then
     /// shows in a later call.
     async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()>;
+
+    /// How far the blob is durable by now; `None` while nothing is. Does not wait for it: what has been written
+    /// is on its way to be durable from now on, and shows in a later call.
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>>;
+
+    /// The sizes that checkpoints can have, beside those that the blob had when one was asked for: multiples of
+    /// this many bytes.
+    fn checkpoint_grain(&self) -> Option<u64> {
+        None
+    }
+
+    /// Ends the writing, and leaves the blob to be resumed, with all of it durable that can be before it is
+    /// committed. `None`: nothing is, and nothing is left.
+    async fn suspend(self: Box<Self>) -> Result<Option<Checkpoint>>;
 
     /// Makes the blob whole, durable and visible, or fails; after a failure [`Storage::delete`] cleans up.
     async fn commit(self: Box<Self>) -> Result<()>;

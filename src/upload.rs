@@ -1,7 +1,13 @@
 //! The upload state machine: counts, hashes and limits, whatever the backend. No I/O.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
+use sha2::{
+    Digest, Sha256,
+    digest::common::hazmat::{SerializableState, SerializedState},
+};
 
 use crate::{
     error::{ErrorCode, FieldError},
@@ -69,6 +75,28 @@ pub struct Upload {
     sha256: Sha256,
     /// The first bytes, until there are enough to tell the type.
     head: Option<Vec<u8>>,
+    /// States are kept at multiples of this many bytes.
+    grain: Option<u64>,
+    /// States that somebody may want to go on from, by size.
+    states: VecDeque<UploadState>,
+}
+
+/// An upload at one size: enough to go on from there in another process, without reading anything back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadState {
+    size_bytes: u64,
+    /// The state of the hash, in hex.
+    sha256: String,
+    /// The first bytes, in hex, while there are not enough to tell the type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<String>,
+}
+
+impl UploadState {
+    /// Bytes received until then.
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
 }
 
 impl Upload {
@@ -84,7 +112,55 @@ impl Upload {
             size_bytes: 0,
             sha256: Sha256::new(),
             head: Some(Vec::new()),
+            grain: None,
+            states: VecDeque::new(),
         })
+    }
+
+    /// Goes on from `state`; `None` where it is none of ours. Refuses what is beyond `bytes_max`.
+    pub fn resume(
+        spec: &FileSpec,
+        bytes_max: u64,
+        state: &UploadState,
+    ) -> Result<Option<Self>, UploadError> {
+        let upload = Self::begin(spec, bytes_max)?;
+        if state.size_bytes > bytes_max {
+            return Err(UploadError::TooLarge { bytes_max });
+        }
+        let mut sha256 = SerializedState::<Sha256>::default();
+        let head = state.head.as_ref().map(hex::decode).transpose();
+        let (Ok(()), Ok(head)) = (hex::decode_to_slice(&state.sha256, &mut sha256), head) else {
+            return Ok(None);
+        };
+        let Ok(sha256) = Sha256::deserialize(&sha256) else {
+            return Ok(None);
+        };
+        Ok(Some(Self { size_bytes: state.size_bytes, sha256, head, ..upload }))
+    }
+
+    /// From now on a state is kept wherever the size is a multiple of `grain` bytes.
+    pub fn keep_states(&mut self, grain: u64) {
+        self.grain = Some(grain.max(1));
+    }
+
+    /// Keeps the state as it is now.
+    pub fn keep_state(&mut self) {
+        if self.states.back().is_some_and(|state| state.size_bytes == self.size_bytes) {
+            return;
+        }
+        self.states.push_back(UploadState {
+            size_bytes: self.size_bytes,
+            sha256: hex::encode(self.sha256.serialize()),
+            head: self.head.as_ref().map(hex::encode),
+        });
+    }
+
+    /// The state that was kept at `size_bytes`, where one was; those before it are kept no longer.
+    pub fn state_at(&mut self, size_bytes: u64) -> Option<&UploadState> {
+        while self.states.front().is_some_and(|state| state.size_bytes < size_bytes) {
+            self.states.pop_front();
+        }
+        self.states.front().filter(|state| state.size_bytes == size_bytes)
     }
 
     /// Counts and hashes the next bytes. A refusal comes before they may be stored: the caller stores only
@@ -98,9 +174,26 @@ impl Upload {
             return Err(UploadError::SizeMismatch { promised, received });
         }
         self.look_at_head(chunk)?;
-        self.sha256.update(chunk);
-        self.size_bytes = received;
+        let mut rest = chunk.as_ref();
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(self.up_to_grain(rest.len()));
+            self.sha256.update(part);
+            self.size_bytes += part.len() as u64;
+            if self.grain.is_some_and(|grain| self.size_bytes.is_multiple_of(grain)) {
+                self.keep_state();
+            }
+            rest = after;
+        }
         Ok(())
+    }
+
+    /// How many of the next `len` bytes come before a state is to be kept.
+    fn up_to_grain(&self, len: usize) -> usize {
+        let Some(grain) = self.grain else {
+            return len;
+        };
+        let left = grain - self.size_bytes % grain;
+        len.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     /// Bytes received so far.
@@ -204,7 +297,65 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn a_state_of_another_kind_is_not_gone_on_from() -> Result<(), UploadError> {
+        let mut upload = text(None, 10)?;
+        upload.accept(&Bytes::from_static(b"abc"))?;
+        upload.keep_state();
+        let state = upload.state_at(3).cloned().expect("kept");
+        let spec = spec("a.txt", "text/plain", None);
+        for sha256 in ["", "00", &"zz".repeat(105)] {
+            let broken = UploadState { sha256: sha256.to_owned(), ..state.clone() };
+            assert!(Upload::resume(&spec, 10, &broken)?.is_none());
+        }
+        let beyond = Upload::resume(&spec, 2, &state);
+        assert!(matches!(beyond, Err(UploadError::TooLarge { bytes_max: 2 })));
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_named_png_is_refused_however_often_it_is_resumed() -> Result<(), UploadError> {
+        let spec = spec("a.png", "image/png", None);
+        let mut upload = Upload::begin(&spec, 100)?;
+        for byte in b"<html><script>" {
+            upload.accept(&Bytes::copy_from_slice(&[*byte]))?;
+            upload.keep_state();
+            let state = upload.state_at(upload.size_bytes()).cloned().expect("kept");
+            upload = Upload::resume(&spec, 100, &state)?.expect("resumed");
+        }
+        assert!(matches!(upload.seal(None), Err(UploadError::TypeContradicted(_))));
+        Ok(())
+    }
+
     proptest! {
+        #[test]
+        fn any_resumption_gives_the_same_content(
+            content in prop::collection::vec(any::<u8>(), 0..5_000),
+            grain in 1_u64..700,
+            chunk in 1_usize..900,
+            wanted in any::<prop::sample::Index>(),
+        ) {
+            let whole = Bytes::from(content);
+            let media = spec("a.bin", "application/octet-stream", None);
+            let mut first = Upload::begin(&media, u64::MAX).expect("begins");
+            first.keep_states(grain);
+            for start in (0..whole.len()).step_by(chunk) {
+                first.accept(&whole.slice(start..whole.len().min(start + chunk))).expect("accepted");
+            }
+            let borders: Vec<u64> = (1..=whole.len() as u64 / grain).map(|n| n * grain).collect();
+            if !borders.is_empty() {
+                let at = borders[wanted.index(borders.len())];
+                let state = serde_json::to_string(first.state_at(at).expect("kept")).expect("json");
+                let state = serde_json::from_str(&state).expect("a state");
+                let resumed = Upload::resume(&media, u64::MAX, &state).expect("within limits");
+                let mut resumed = resumed.expect("a state of ours");
+                prop_assert_eq!(resumed.size_bytes(), at);
+                resumed.accept(&whole.slice(at as usize..)).expect("accepted");
+                let digest: Sha256Digest = Sha256::digest(&whole).into();
+                prop_assert_eq!(resumed.seal(Some(digest)).expect("sealed").sha256, digest);
+            }
+        }
+
         #[test]
         fn any_chunking_gives_the_same_content(
             content in prop::collection::vec(any::<u8>(), 0..20_000),

@@ -241,6 +241,7 @@ async fn upload(repository: &dyn Upkeep) -> Result<()> {
         spec,
         lease: Duration::from_secs(60),
         quota: Quota::default(),
+        offset: 0,
     };
     let Intended::Begun(ticket) = repository.intend(intent).await? else {
         bail!("finished before");

@@ -17,14 +17,14 @@ use crate::{
     proto::{
         AttachFilesRequest, AttachFilesResponse, BatchCreateSignedUrlsRequest,
         BatchCreateSignedUrlsResponse, CancelUploadRequest, CancelUploadResponse,
-        CreateSignedUrlRequest, CreateSignedUrlResponse, DeleteFileRequest, DeleteFileResponse,
-        DeleteReferenceRequest, DeleteReferenceResponse, DetachFilesRequest, DetachFilesResponse,
-        DownloadFileRequest, DownloadFileResponse, GetCapabilitiesRequest, GetCapabilitiesResponse,
-        GetFileRequest, GetFileResponse, GetUploadRequest, GetUploadResponse, GetUsageRequest,
-        GetUsageResponse, ListFilesRequest, ListFilesResponse, RevokeSignedUrlsRequest,
-        RevokeSignedUrlsResponse, UndeleteFileRequest, UndeleteFileResponse, UpdateFileRequest,
-        UpdateFileResponse, UploadFileRequest, UploadFileResponse,
-        files_service_server::FilesService,
+        CreateSignedUrlRequest, CreateSignedUrlResponse, CreateUploadUrlRequest,
+        CreateUploadUrlResponse, DeleteFileRequest, DeleteFileResponse, DeleteReferenceRequest,
+        DeleteReferenceResponse, DetachFilesRequest, DetachFilesResponse, DownloadFileRequest,
+        DownloadFileResponse, GetCapabilitiesRequest, GetCapabilitiesResponse, GetFileRequest,
+        GetFileResponse, GetUploadRequest, GetUploadResponse, GetUsageRequest, GetUsageResponse,
+        ListFilesRequest, ListFilesResponse, RevokeSignedUrlsRequest, RevokeSignedUrlsResponse,
+        UndeleteFileRequest, UndeleteFileResponse, UpdateFileRequest, UpdateFileResponse,
+        UploadFileRequest, UploadFileResponse, files_service_server::FilesService,
     },
     service::{FileService, ServiceError},
 };
@@ -53,13 +53,30 @@ impl GrpcApi {
     ) -> Result<UploadFileResponse, ServiceError> {
         let slot = self.service.admit_upload()?;
         let start = slot.first_message(stream::first(&mut messages)).await?;
-        let spec = decode::start(start, self.service.policy())?;
+        let request = decode::start(start, self.service.policy())?;
         let parts = Box::pin(stream::rest(messages));
-        let uploaded = self.service.upload(slot, spec, parts).await?;
+        let uploaded = self.service.upload(slot, request, parts).await?;
         Ok(UploadFileResponse {
             file: Some(encode::file(&uploaded.record.file)),
             replayed: uploaded.replayed,
         })
+    }
+
+    async fn upload_status(
+        &self,
+        request: &GetUploadRequest,
+    ) -> Result<GetUploadResponse, ServiceError> {
+        let (user_id, upload_id) = decode::upload(&request.user_id, &request.upload_id)?;
+        Ok(encode::upload_status(self.service.find_upload(&user_id, &upload_id).await?))
+    }
+
+    async fn cancel(
+        &self,
+        request: &CancelUploadRequest,
+    ) -> Result<CancelUploadResponse, ServiceError> {
+        let (user_id, upload_id) = decode::upload(&request.user_id, &request.upload_id)?;
+        self.service.cancel_upload(&user_id, &upload_id).await?;
+        Ok(CancelUploadResponse {})
     }
 
     async fn download(&self, request: DownloadFileRequest) -> Result<Downloads, ServiceError> {
@@ -238,12 +255,22 @@ impl FilesService for GrpcApi {
         Ok(Response::new(encode::capabilities(self.service.policy())))
     }
 
-    async fn get_upload(&self, _: Request<GetUploadRequest>) -> Answer<GetUploadResponse> {
-        not_available("GetUpload")
+    async fn get_upload(&self, request: Request<GetUploadRequest>) -> Answer<GetUploadResponse> {
+        answer(self.upload_status(request.get_ref()).await)
     }
 
-    async fn cancel_upload(&self, _: Request<CancelUploadRequest>) -> Answer<CancelUploadResponse> {
-        not_available("CancelUpload")
+    async fn cancel_upload(
+        &self,
+        request: Request<CancelUploadRequest>,
+    ) -> Answer<CancelUploadResponse> {
+        answer(self.cancel(request.get_ref()).await)
+    }
+
+    async fn create_upload_url(
+        &self,
+        _: Request<CreateUploadUrlRequest>,
+    ) -> Answer<CreateUploadUrlResponse> {
+        not_available("CreateUploadUrl")
     }
 
     async fn update_file(&self, request: Request<UpdateFileRequest>) -> Answer<UpdateFileResponse> {

@@ -11,10 +11,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use quick_cache::{Weighter, sync::Cache};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
-    Intent, ListQuery, MetadataError, Result, Upkeep, UploadTicket,
+    Intent, ListQuery, MetadataError, Orphan, Progress, Result, Upkeep, UploadStatus, UploadTicket,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -142,6 +143,30 @@ impl FileRepository for CachedRepository {
 
     async fn abandon(&self, ticket: &UploadTicket) -> Result<bool> {
         self.inner.abandon(ticket).await
+    }
+
+    async fn save(&self, ticket: &UploadTicket, progress: Progress, lease: Duration) -> Result<()> {
+        self.inner.save(ticket, progress, lease).await
+    }
+
+    async fn seal(&self, ticket: &UploadTicket, content: Content) -> Result<()> {
+        self.inner.seal(ticket, content).await
+    }
+
+    async fn holds(&self, ticket: &UploadTicket) -> Result<bool> {
+        self.inner.holds(ticket).await
+    }
+
+    async fn find_upload(
+        &self,
+        user_id: &UserId,
+        upload_id: &Uuid,
+    ) -> Result<Option<UploadStatus>> {
+        self.inner.find_upload(user_id, upload_id).await
+    }
+
+    async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {
+        self.inner.cancel(user_id, upload_id).await
     }
 
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {

@@ -23,6 +23,12 @@ pub enum MetadataError {
     /// The upload is no longer this writer's: another one took it over, or it was given up.
     #[error("the upload was taken over by another call or given up")]
     UploadTakenOver,
+    /// The data begins beyond what is durable of the upload.
+    #[error("offset: only {persisted_size_bytes} bytes of this upload are durable")]
+    OffsetMismatch {
+        /// How many bytes are durable.
+        persisted_size_bytes: u64,
+    },
     /// The owner may store no more.
     #[error("{}", describe_quota(.quota, .held))]
     QuotaExceeded {
@@ -58,11 +64,17 @@ pub enum MetadataError {
 }
 
 impl MetadataError {
+    /// Of an upload of which nothing is durable, or that is not there.
+    pub(super) const fn nothing_persisted() -> Self {
+        Self::OffsetMismatch { persisted_size_bytes: 0 }
+    }
+
     /// The row of the error table.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::UploadConflict => ErrorCode::UploadConflict,
             Self::UploadTakenOver => ErrorCode::UploadTakenOver,
+            Self::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
             Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
             Self::EtagMismatch => ErrorCode::EtagMismatch,
             Self::Referenced => ErrorCode::FileReferenced,

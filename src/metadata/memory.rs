@@ -13,14 +13,15 @@ use uuid::Uuid;
 
 use super::{
     Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
-    Intent, ListPosition, ListQuery, MetadataError, Orphan, Result, Upkeep, UploadTicket,
-    record::{first_reservation, next_reservation},
+    Intent, ListPosition, ListQuery, MetadataError, Orphan, Progress, Result, Resumption, Upkeep,
+    UploadStatus, UploadTicket,
+    record::{first_reservation, next_reservation, resumed_reservation},
     start_digest,
 };
 use crate::{
     clock::Clock,
     file::{
-        Content,
+        Content, FileSpec,
         id::FileId,
         reference::{REFERENCES_OF_FILE_MAX, Reference},
         usage::{Quota, Usage},
@@ -54,17 +55,8 @@ impl FileRepository for MemoryRepository {
         let start = start_digest(&intent.spec);
         let now = self.clock.now();
         let mut rows = self.rows();
-        if let Some(row) = rows.live_upload(&intent.spec) {
-            let current = row.record().filter(|record| record.is_kept(now));
-            if matches!(row.state, State::Pending) || current.is_some() {
-                if row.start != start {
-                    return Err(MetadataError::UploadConflict);
-                }
-                if let Some(record) = current {
-                    return Ok(Intended::Finished(Box::new(record)));
-                }
-            }
-            row.doom();
+        if let Some(earlier) = rows.earlier(&intent, &start, now)? {
+            return Ok(earlier);
         }
         let reserve = |held| first_reservation(&intent, held);
         let reserved_bytes = rows.within_quota(&intent.spec.user_id, now, reserve)?;
@@ -109,6 +101,58 @@ impl FileRepository for MemoryRepository {
             Err(_) => return Ok(false),
         }
         Ok(true)
+    }
+
+    async fn save(&self, ticket: &UploadTicket, progress: Progress, lease: Duration) -> Result<()> {
+        let mut rows = self.rows();
+        let row = rows.pending(ticket)?;
+        if row.persisted_size_bytes() > progress.persisted_size_bytes {
+            return Err(MetadataError::UploadTakenOver);
+        }
+        row.progress = Some(progress);
+        row.lease_until = self.clock.now().plus(lease);
+        Ok(())
+    }
+
+    async fn seal(&self, ticket: &UploadTicket, content: Content) -> Result<()> {
+        self.rows().pending(ticket)?.sealed = Some(content);
+        Ok(())
+    }
+
+    async fn holds(&self, ticket: &UploadTicket) -> Result<bool> {
+        Ok(self.rows().pending(ticket).is_ok())
+    }
+
+    async fn find_upload(
+        &self,
+        user_id: &UserId,
+        upload_id: &Uuid,
+    ) -> Result<Option<UploadStatus>> {
+        let now = self.clock.now();
+        let mut rows = self.rows();
+        let Some((_, row)) = rows.live_upload(user_id, upload_id) else {
+            return Ok(None);
+        };
+        Ok(match row.record() {
+            Some(record) => {
+                record.is_visible(now).then(|| UploadStatus::Finished(Box::new(record)))
+            }
+            None => Some(UploadStatus::Unfinished {
+                persisted_size_bytes: row.persisted_size_bytes(),
+                expire_time: row.lease_until,
+            }),
+        })
+    }
+
+    async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {
+        let mut rows = self.rows();
+        let pending = rows
+            .live_upload(user_id, upload_id)
+            .filter(|(_, row)| matches!(row.state, State::Pending));
+        Ok(pending.map(|(file_id, row)| {
+            row.doom();
+            Orphan { file_id, blob_key: row.blob_key }
+        }))
     }
 
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {
@@ -170,7 +214,9 @@ impl FileRepository for MemoryRepository {
         }
         // The upload_id may be another upload's by now.
         let spec = rows.row(file_id).map(|row| row.spec.clone());
-        let taken = spec.is_some_and(|spec| rows.live_upload(&spec).is_some());
+        let taken = spec.is_some_and(|FileSpec { user_id, upload_id, .. }| {
+            upload_id.is_some_and(|upload_id| rows.live_upload(&user_id, &upload_id).is_some())
+        });
         Ok(rows.row(file_id).and_then(|row| {
             row.undelete(now);
             if taken {

@@ -5,6 +5,7 @@ mod batch;
 mod changes;
 mod clock;
 mod connect;
+mod earlier;
 mod error;
 mod intend;
 mod migrate;
@@ -22,10 +23,11 @@ use async_trait::async_trait;
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, Postgres, Row, postgres::PgArguments, query::Query,
 };
+use uuid::Uuid;
 
 use super::{
     Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
-    Intent, ListQuery, MetadataError, Orphan, Result, Upkeep, UploadTicket,
+    Intent, ListQuery, MetadataError, Orphan, Progress, Result, Upkeep, UploadStatus, UploadTicket,
     select::{Select, Value},
     start_digest,
 };
@@ -120,7 +122,45 @@ impl FileRepository for PostgresRepository {
                 Box::pin(uploads::renew(connection, ticket, *until))
             })
             .await?;
-        if renewed { Ok(()) } else { Err(MetadataError::UploadTakenOver) }
+        held(renewed)
+    }
+
+    async fn save(&self, ticket: &UploadTicket, progress: Progress, lease: Duration) -> Result<()> {
+        let saving = (*ticket, progress, self.clock.now().plus(lease));
+        held(
+            self.database
+                .run(saving, |connection, it| Box::pin(uploads::save(connection, it)))
+                .await?,
+        )
+    }
+
+    async fn seal(&self, ticket: &UploadTicket, content: Content) -> Result<()> {
+        let sealed = (*ticket, content);
+        held(
+            self.database
+                .run(sealed, |connection, it| Box::pin(uploads::seal(connection, it)))
+                .await?,
+        )
+    }
+
+    async fn holds(&self, ticket: &UploadTicket) -> Result<bool> {
+        self.database.run(*ticket, |connection, it| Box::pin(uploads::holds(connection, it))).await
+    }
+
+    async fn find_upload(
+        &self,
+        user_id: &UserId,
+        upload_id: &Uuid,
+    ) -> Result<Option<UploadStatus>> {
+        let key = (user_id.clone(), *upload_id);
+        let found =
+            self.database.run(key, |connection, key| Box::pin(uploads::find(connection, key)));
+        Ok(found.await?.and_then(|upload| upload.into_status(self.clock.now())))
+    }
+
+    async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {
+        let key = (user_id.clone(), *upload_id);
+        self.database.write(key, |attempt, key| Box::pin(uploads::cancel(attempt, key))).await
     }
 
     async fn publish(&self, ticket: &UploadTicket, content: Content) -> Result<FileRecord> {
@@ -206,6 +246,11 @@ impl FileRepository for PostgresRepository {
         }
         Ok(())
     }
+}
+
+/// What a change came to that only the holder of the fence can make.
+const fn held(changed: bool) -> Result<()> {
+    if changed { Ok(()) } else { Err(MetadataError::UploadTakenOver) }
 }
 
 async fn find(connection: &mut PgConnection, file_id: &FileId) -> sqlx::Result<Option<FileRecord>> {

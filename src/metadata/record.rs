@@ -7,7 +7,7 @@ use crate::{
     blob::BlobKey,
     clock::Timestamp,
     file::{
-        File, FileSpec,
+        Content, File, FileSpec,
         id::FileId,
         labels::Labels,
         name::FileName,
@@ -91,6 +91,8 @@ pub struct Intent {
     pub lease: Duration,
     /// What the owner may store.
     pub quota: Quota,
+    /// Where the data begins: at most as much as is durable.
+    pub offset: u64,
 }
 
 /// What became of an intent.
@@ -98,7 +100,54 @@ pub struct Intent {
 pub enum Intended {
     /// A record awaits the bytes; whoever holds the ticket may publish it.
     Begun(UploadTicket),
+    /// The same upload is unfinished; from now on it is the new ticket's alone.
+    Resumed(Box<Resumption>),
     /// The same upload was finished before.
+    Finished(Box<FileRecord>),
+}
+
+/// An unfinished upload that changes hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumption {
+    /// The right to go on with it, and to publish it.
+    pub ticket: UploadTicket,
+    /// What of it is durable.
+    pub progress: Progress,
+    /// What its content is, where all of it had arrived: its blob may be committed already.
+    pub sealed: Option<Content>,
+}
+
+/// How much of an unfinished upload is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes from the first on; never 0.
+    pub persisted_size_bytes: u64,
+    /// What it takes to go on from there; opaque here.
+    pub state: String,
+}
+
+impl Progress {
+    /// Refuses data that begins beyond what is durable.
+    pub(super) const fn check_offset(&self, offset: u64) -> Result<()> {
+        let persisted_size_bytes = self.persisted_size_bytes;
+        if offset > persisted_size_bytes {
+            return Err(MetadataError::OffsetMismatch { persisted_size_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// What is known of an upload by its upload_id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadStatus {
+    /// It can be gone on with.
+    Unfinished {
+        /// Bytes that are durable.
+        persisted_size_bytes: u64,
+        /// When it is given up, unless it goes on.
+        expire_time: Timestamp,
+    },
+    /// It has become a file that can be seen.
     Finished(Box<FileRecord>),
 }
 
@@ -266,6 +315,11 @@ pub(super) fn first_reservation(intent: &Intent, held: Usage) -> Result<u64> {
         (Some(promised), Some(_)) => promised,
         (None, Some(_)) => left.min(RESERVATION_STEP_BYTES),
     })
+}
+
+/// What an upload that changes hands has set aside.
+pub(super) fn resumed_reservation(quota: Quota, reserved_bytes: u64) -> u64 {
+    quota.stored_bytes_max.map_or(u64::MAX, |_| reserved_bytes)
 }
 
 /// What an upload that has set `own` bytes aside sets aside when it needs `needed` in all: twice what it has,

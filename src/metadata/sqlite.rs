@@ -14,10 +14,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, functions::FunctionFlags, params_from_iter, types};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
-    Intent, ListQuery, MetadataError, Orphan, Result, Upkeep, UploadTicket,
+    Intent, ListQuery, MetadataError, Orphan, Progress, Result, Upkeep, UploadStatus, UploadTicket,
     select::{Select, Value},
     start_digest,
 };
@@ -36,12 +37,13 @@ use crate::{
 use rows::read_record;
 
 /// The schema, step by step.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { name: "0001_files", sql: include_str!("../../migrations/sqlite/0001_files.sql") },
     Migration {
         name: "0002_lifecycle",
         sql: include_str!("../../migrations/sqlite/0002_lifecycle.sql"),
     },
+    Migration { name: "0003_resume", sql: include_str!("../../migrations/sqlite/0003_resume.sql") },
 ];
 
 /// Keeps the records in one SQLite database.
@@ -163,6 +165,39 @@ impl FileRepository for SqliteRepository {
     async fn abandon(&self, ticket: &UploadTicket) -> Result<bool> {
         let ticket = *ticket;
         self.write_freeing(move |connection| uploads::abandon(connection, &ticket)).await
+    }
+
+    async fn save(&self, ticket: &UploadTicket, progress: Progress, lease: Duration) -> Result<()> {
+        let (ticket, until) = (*ticket, self.clock.now().plus(lease));
+        self.write(move |connection| uploads::save(connection, &ticket, &progress, until)).await
+    }
+
+    async fn seal(&self, ticket: &UploadTicket, content: Content) -> Result<()> {
+        let ticket = *ticket;
+        self.write(move |connection| uploads::seal(connection, &ticket, content)).await
+    }
+
+    async fn holds(&self, ticket: &UploadTicket) -> Result<bool> {
+        Ok(self.database.read(|connection| uploads::holds(connection, ticket))?)
+    }
+
+    async fn find_upload(
+        &self,
+        user_id: &UserId,
+        upload_id: &Uuid,
+    ) -> Result<Option<UploadStatus>> {
+        let now = self.clock.now();
+        let found = self.database.read(|connection| {
+            let found = uploads::find(connection, user_id, upload_id)?;
+            Ok(found.and_then(|upload| upload.into_status(now)))
+        });
+        Ok(found?)
+    }
+
+    async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {
+        let (user_id, upload_id) = (user_id.clone(), *upload_id);
+        self.write_freeing(move |connection| uploads::cancel(connection, &user_id, &upload_id))
+            .await
     }
 
     async fn find(&self, file_id: &FileId) -> Result<Option<Arc<FileRecord>>> {

@@ -36,17 +36,17 @@ pub enum ServiceError {
     /// The content was found damaged and is not given out.
     #[error("the content of {0} was found damaged")]
     Quarantined(FileId),
+    /// No upload of this owner has this id.
+    #[error("no such upload")]
+    UploadNotFound,
     /// The stream ended without finish.
-    #[error("the upload ended without finish; nothing of it is kept")]
-    UploadIncomplete,
-    /// The upload does not begin where the durable bytes end.
-    #[error("offset: only {persisted_size_bytes} bytes of this upload are durable")]
-    OffsetMismatch {
-        /// How many bytes are durable.
+    #[error("the upload ended without finish; {persisted_size_bytes} bytes of it are kept")]
+    UploadIncomplete {
+        /// How many bytes are durable, for a call that goes on.
         persisted_size_bytes: u64,
     },
     /// The sender let too much time pass.
-    #[error("no data came for {idle_s} s; the upload is given up")]
+    #[error("no data came for {idle_s} s")]
     UploadStalled {
         /// The time without data, in seconds.
         idle_s: u64,
@@ -79,8 +79,8 @@ impl ServiceError {
             Self::Link(error) => error.code(),
             Self::FileNotFound => ErrorCode::FileNotFound,
             Self::Quarantined(_) => ErrorCode::ContentDamaged,
-            Self::UploadIncomplete => ErrorCode::UploadIncomplete,
-            Self::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
+            Self::UploadNotFound => ErrorCode::UploadNotFound,
+            Self::UploadIncomplete { .. } => ErrorCode::UploadIncomplete,
             Self::UploadStalled { .. } => ErrorCode::UploadStalled,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::ShuttingDown => ErrorCode::ShuttingDown,
@@ -101,6 +101,9 @@ impl ServiceError {
             Self::Upload(error @ UploadError::ChecksumMismatch { .. }) => {
                 Some(("sha256", problem_of(error, "sha256")))
             }
+            Self::Metadata(error @ MetadataError::OffsetMismatch { .. }) => {
+                Some(("offset", problem_of(error, "offset")))
+            }
             Self::Metadata(error @ MetadataError::ReferencesFull(_)) => {
                 Some(("file_ids", problem_of(error, "file_ids")))
             }
@@ -111,8 +114,10 @@ impl ServiceError {
     /// How many bytes of the upload are durable, where the answer says so.
     pub const fn persisted_size_bytes(&self) -> Option<u64> {
         match self {
-            Self::UploadIncomplete => Some(0),
-            Self::OffsetMismatch { persisted_size_bytes } => Some(*persisted_size_bytes),
+            Self::UploadIncomplete { persisted_size_bytes }
+            | Self::Metadata(MetadataError::OffsetMismatch { persisted_size_bytes }) => {
+                Some(*persisted_size_bytes)
+            }
             _ => None,
         }
     }

@@ -61,6 +61,8 @@ pub struct UploadLimits {
     pub buffer_bytes_max: usize,
     /// Longest time without a message from the caller.
     pub idle_max: Duration,
+    /// How long an unfinished upload can be gone on with after the last of it became durable.
+    pub unfinished_max: Duration,
 }
 
 impl UploadLimits {
@@ -68,6 +70,11 @@ impl UploadLimits {
     /// last sync of the disk.
     pub fn lease(&self) -> Duration {
         self.idle_max * 2 + Duration::from_secs(120)
+    }
+
+    /// The same of an upload that can be gone on with.
+    pub fn unfinished_lease(&self) -> Duration {
+        self.unfinished_max.max(self.lease())
     }
 
     /// One permit a byte; a message of the largest size always fits.

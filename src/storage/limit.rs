@@ -20,7 +20,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    Blob, BlobEntry, BlobWriter, ByteRange, PresignedAnswer, Result, Storage, StorageError,
+    Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, PresignedAnswer, Result, Storage,
+    StorageError,
     probe::{fresh_key, probe_write},
 };
 use crate::blob::BlobKey;
@@ -119,6 +120,12 @@ impl Storage for LimitedStorage {
         Ok(Box::new(LimitedWriter { inner, gate: Arc::clone(&self.gate) }))
     }
 
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>> {
+        let resumed = self.gate.run("go on with a blob", self.inner.resume(key, at)).await;
+        let inner = self.gate.watched(resumed)?;
+        Ok(Box::new(LimitedWriter { inner, gate: Arc::clone(&self.gate) }))
+    }
+
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
         let blob = self.gate.run("open a blob", self.inner.open(key, range)).await?;
         Ok(match blob {
@@ -196,10 +203,27 @@ struct LimitedWriter {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl BlobWriter for LimitedWriter {
     async fn write(&mut self, chunks: Vec<Bytes>) -> Result<()> {
         let written = self.gate.run("write a blob", self.inner.write(chunks)).await;
         self.gate.watched(written)
+    }
+
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
+        let noted = self.gate.run("make a part of a blob durable", self.inner.checkpoint()).await;
+        self.gate.watched(noted)
+    }
+
+    fn checkpoint_grain(&self) -> Option<u64> {
+        self.inner.checkpoint_grain()
+    }
+
+    async fn suspend(self: Box<Self>) -> Result<Option<Checkpoint>> {
+        let Self { inner, gate } = *self;
+        let longest = gate.limits.commit_timeout;
+        let suspended = gate.run_for(longest, "leave a blob unfinished", inner.suspend()).await;
+        gate.watched(suspended)
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
@@ -250,6 +274,10 @@ mod tests {
                 return Err(StorageError::Unavailable { action: "begin a blob", source });
             }
             self.inner.create(key).await
+        }
+
+        async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>> {
+            self.inner.resume(key, at).await
         }
 
         async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {

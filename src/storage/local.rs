@@ -22,7 +22,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
+use super::{
+    Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, LIST_PAGE, Result, Storage, StorageError,
+};
 use crate::{blob::BlobKey, clock::Clock};
 use disk::Disk;
 use small::{SMALL_BYTES_MAX, SmallBlobs};
@@ -85,6 +87,16 @@ impl LocalStorage {
         })
     }
 
+    fn writer(&self, key: &BlobKey, state: WriterState) -> Box<dyn BlobWriter> {
+        Box::new(LocalWriter {
+            disk: Arc::clone(&self.disk),
+            small: self.small.clone(),
+            key: *key,
+            clock: Arc::clone(&self.clock),
+            state,
+        })
+    }
+
     /// What is at hand first: only a blob met for the first time asks the small blobs' database, and then
     /// the disk.
     fn find(&self, key: &BlobKey) -> Result<Found> {
@@ -129,13 +141,13 @@ impl OpenFile {
 impl Storage for LocalStorage {
     async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>> {
         self.disk.check()?;
-        Ok(Box::new(LocalWriter {
-            disk: Arc::clone(&self.disk),
-            small: self.small.clone(),
-            key: *key,
-            clock: Arc::clone(&self.clock),
-            state: WriterState::Small(Vec::new()),
-        }))
+        Ok(self.writer(key, WriterState::Small(Vec::new())))
+    }
+
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>> {
+        self.disk.check()?;
+        let staged = StagedFile::reopen(Arc::clone(&self.disk), *key, at.size_bytes).await?;
+        Ok(self.writer(key, WriterState::Staged(staged)))
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
@@ -260,6 +272,21 @@ impl BlobWriter for LocalWriter {
         let written = staged.write(all).await;
         self.state = WriterState::Staged(staged);
         written
+    }
+
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
+        match &mut self.state {
+            WriterState::Small(_) => Ok(None),
+            WriterState::Staged(staged) => Ok(Checkpoint::plain(staged.sync_behind().await?)),
+        }
+    }
+
+    async fn suspend(self: Box<Self>) -> Result<Option<Checkpoint>> {
+        match self.state {
+            // Sending it again costs less than keeping it.
+            WriterState::Small(_) => Ok(None),
+            WriterState::Staged(staged) => Ok(Checkpoint::plain(staged.leave().await?)),
+        }
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

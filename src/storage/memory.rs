@@ -2,21 +2,28 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
+use super::{
+    Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, LIST_PAGE, Result, Storage, StorageError,
+};
 use crate::{
     blob::BlobKey,
     clock::{Clock, Timestamp},
 };
 
-type Blobs = Arc<Mutex<BTreeMap<BlobKey, Stored>>>;
+type Blobs = Arc<Mutex<Everything>>;
+
+#[derive(Debug, Default)]
+struct Everything {
+    committed: BTreeMap<BlobKey, Stored>,
+    unfinished: BTreeMap<BlobKey, Unfinished>,
+}
 
 /// Keeps every blob in memory.
 #[derive(Debug)]
@@ -32,14 +39,36 @@ struct Stored {
     at: Timestamp,
 }
 
+/// What is durable of a blob, and whether a writer is still at it.
+#[derive(Clone, Debug)]
+struct Unfinished {
+    stored: Stored,
+    writer: Weak<()>,
+}
+
 impl MemoryStorage {
     /// No blobs yet; ages are told by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { blobs: Blobs::default(), mark: Mutex::default(), clock }
     }
+
+    fn page<'a>(
+        &self,
+        after: Option<&BlobKey>,
+        stored: impl Iterator<Item = (&'a BlobKey, &'a Stored)>,
+    ) -> Vec<BlobEntry> {
+        let now = self.clock.now();
+        let entry = |(key, stored): (&BlobKey, &Stored)| BlobEntry {
+            key: *key,
+            size_bytes: stored.content.len() as u64,
+            age: now.since(stored.at),
+        };
+        let rest = stored.filter(|(key, _)| after.is_none_or(|after| *key > after));
+        rest.take(LIST_PAGE).map(entry).collect()
+    }
 }
 
-fn lock(blobs: &Blobs) -> MutexGuard<'_, BTreeMap<BlobKey, Stored>> {
+fn lock(blobs: &Blobs) -> MutexGuard<'_, Everything> {
     blobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -51,42 +80,55 @@ impl Storage for MemoryStorage {
             key: *key,
             content: BytesMut::new(),
             clock: Arc::clone(&self.clock),
+            alive: Arc::new(()),
+        }))
+    }
+
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>> {
+        let mut blobs = lock(&self.blobs);
+        let unfinished = blobs.unfinished.get_mut(key).ok_or(StorageError::Missing(*key))?;
+        if unfinished.writer.strong_count() > 0 {
+            return Err(StorageError::Held(*key));
+        }
+        let alive = Arc::new(());
+        unfinished.writer = Arc::downgrade(&alive);
+        let durable = unfinished.stored.content.get(..at.size_bytes as usize);
+        Ok(Box::new(MemoryWriter {
+            blobs: Arc::clone(&self.blobs),
+            key: *key,
+            content: BytesMut::from(durable.ok_or(StorageError::Missing(*key))?),
+            clock: Arc::clone(&self.clock),
+            alive,
         }))
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {
         let blobs = lock(&self.blobs);
-        let stored = blobs.get(key).ok_or(StorageError::Missing(*key))?;
+        let stored = blobs.committed.get(key).ok_or(StorageError::Missing(*key))?;
         Blob::of_memory(&stored.content, key, range)
     }
 
     async fn size(&self, key: &BlobKey) -> Result<u64> {
         let blobs = lock(&self.blobs);
-        let stored = blobs.get(key).ok_or(StorageError::Missing(*key))?;
+        let stored = blobs.committed.get(key).ok_or(StorageError::Missing(*key))?;
         Ok(stored.content.len() as u64)
     }
 
     async fn delete(&self, key: &BlobKey) -> Result<()> {
-        lock(&self.blobs).remove(key);
+        let mut blobs = lock(&self.blobs);
+        blobs.committed.remove(key);
+        blobs.unfinished.remove(key);
         Ok(())
     }
 
     async fn list(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let now = self.clock.now();
-        let entry = |(key, stored): (&BlobKey, &Stored)| BlobEntry {
-            key: *key,
-            size_bytes: stored.content.len() as u64,
-            age: now.since(stored.at),
-        };
         let blobs = lock(&self.blobs);
-        let page = blobs.range((from, Bound::Unbounded)).take(LIST_PAGE);
-        Ok(page.map(entry).collect())
+        Ok(self.page(after, blobs.committed.iter()))
     }
 
-    async fn list_unfinished(&self, _: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
-        // What a writer holds goes with it.
-        Ok(Vec::new())
+    async fn list_unfinished(&self, after: Option<&BlobKey>) -> Result<Vec<BlobEntry>> {
+        let blobs = lock(&self.blobs);
+        Ok(self.page(after, blobs.unfinished.iter().map(|(key, it)| (key, &it.stored))))
     }
 
     async fn owner(&self) -> Result<Option<Uuid>> {
@@ -108,6 +150,21 @@ struct MemoryWriter {
     key: BlobKey,
     content: BytesMut,
     clock: Arc<dyn Clock>,
+    alive: Arc<()>,
+}
+
+impl MemoryWriter {
+    /// Makes everything written so far durable.
+    fn keep(&self) -> Option<Checkpoint> {
+        if self.content.is_empty() {
+            return None;
+        }
+        let content = Bytes::copy_from_slice(&self.content);
+        let stored = Stored { content, at: self.clock.now() };
+        let writer = Arc::downgrade(&self.alive);
+        lock(&self.blobs).unfinished.insert(self.key, Unfinished { stored, writer });
+        Checkpoint::plain(self.content.len() as u64)
+    }
 }
 
 #[async_trait]
@@ -119,17 +176,27 @@ impl BlobWriter for MemoryWriter {
         Ok(())
     }
 
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
+        Ok(self.keep())
+    }
+
+    async fn suspend(self: Box<Self>) -> Result<Option<Checkpoint>> {
+        Ok(self.keep())
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
         let mut blobs = lock(&self.blobs);
-        if blobs.contains_key(&self.key) {
+        blobs.unfinished.remove(&self.key);
+        if blobs.committed.contains_key(&self.key) {
             return Err(StorageError::Exists(self.key));
         }
         let stored = Stored { content: self.content.freeze(), at: self.clock.now() };
-        blobs.insert(self.key, stored);
+        blobs.committed.insert(self.key, stored);
         Ok(())
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {
+        lock(&self.blobs).unfinished.remove(&self.key);
         Ok(())
     }
 }

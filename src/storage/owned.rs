@@ -10,7 +10,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    Blob, BlobEntry, BlobWriter, ByteRange, PresignedAnswer, Result, Storage, StorageError,
+    Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, PresignedAnswer, Result, Storage,
+    StorageError,
 };
 use crate::blob::BlobKey;
 
@@ -46,6 +47,10 @@ impl OwnedStorage {
 impl Storage for OwnedStorage {
     async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>> {
         self.inner.create(key).await
+    }
+
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>> {
+        self.inner.resume(key, at).await
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {

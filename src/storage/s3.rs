@@ -14,6 +14,7 @@ mod error;
 mod headers;
 mod list;
 mod multipart;
+mod notes;
 mod options;
 mod read;
 mod store;
@@ -28,8 +29,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{
-    Blob, BlobEntry, BlobWriter, ByteRange, PresignedAnswer, RemoteBytes, Result, Storage,
-    StorageError,
+    Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, PresignedAnswer, RemoteBytes, Result,
+    Storage, StorageError,
 };
 use crate::{blob::BlobKey, clock::Clock};
 use error::{Failure, failure};
@@ -101,6 +102,10 @@ impl S3Storage {
 impl Storage for S3Storage {
     async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>> {
         Ok(Box::new(S3Writer::new(Arc::clone(&self.store), *key)))
+    }
+
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>> {
+        Ok(Box::new(S3Writer::resume(Arc::clone(&self.store), *key, at).await?))
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {

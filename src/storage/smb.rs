@@ -39,7 +39,9 @@ use smb2::DirectoryEntry;
 use tokio::{sync::Semaphore, time::sleep};
 use uuid::Uuid;
 
-use super::{Blob, BlobEntry, BlobWriter, ByteRange, LIST_PAGE, Result, Storage, StorageError};
+use super::{
+    Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, LIST_PAGE, Result, Storage, StorageError,
+};
 use crate::{
     blob::BlobKey,
     clock::{Clock, Timestamp},
@@ -186,6 +188,11 @@ impl SmbStorage {
 impl Storage for SmbStorage {
     async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>> {
         Ok(Box::new(SmbWriter::create(Arc::clone(&self.share), *key).await?))
+    }
+
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>> {
+        let share = Arc::clone(&self.share);
+        Ok(Box::new(SmbWriter::resume(share, *key, at.size_bytes).await?))
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob> {

@@ -47,6 +47,7 @@ impl Rig {
             spec: spec("u", None),
             lease: AGE_MAX,
             quota: Quota::default(),
+            offset: 0,
         };
         let Intended::Begun(ticket) = self.database.intend(intent).await? else {
             anyhow::bail!("finished before");

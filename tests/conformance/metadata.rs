@@ -4,6 +4,7 @@ mod lifecycle;
 mod listing;
 mod quotas;
 mod references;
+mod resume;
 mod upkeep;
 mod uploads;
 
@@ -32,6 +33,7 @@ use lifecycle::*;
 use listing::*;
 use quotas::*;
 use references::*;
+use resume::*;
 use upkeep::*;
 use uploads::*;
 
@@ -152,6 +154,14 @@ macro_rules! conforms {
             the_database_keeps_its_id,
             concurrent_claims_share_the_work,
             changes_racing_with_lookups_are_seen_afterwards,
+            a_saved_upload_changes_hands,
+            an_offset_beyond_what_is_durable_changes_nothing,
+            what_is_durable_never_shrinks,
+            a_saved_upload_lives_as_long_as_it_is_kept,
+            a_sealed_upload_tells_its_content,
+            an_upload_is_told_of_until_it_is_deleted,
+            a_cancelled_upload_is_nobodys,
+            concurrent_resumptions_leave_one_holder,
         }
     };
 }
@@ -193,14 +203,14 @@ impl Backend {
 
     async fn intend_within(&self, spec: FileSpec, quota: Quota) -> Result<Intended> {
         let (file_id, blob_key) = (FileId::random()?, BlobKey::random()?);
-        let intent = Intent { file_id, blob_key, spec, lease: LEASE, quota };
+        let intent = Intent { file_id, blob_key, spec, lease: LEASE, quota, offset: 0 };
         Ok(self.repository.intend(intent).await?)
     }
 
     async fn begin(&self, spec: FileSpec) -> Result<UploadTicket> {
         match self.intend(spec).await? {
             Intended::Begun(ticket) => Ok(ticket),
-            Intended::Finished(_) => anyhow::bail!("finished before"),
+            other => anyhow::bail!("there before: {other:?}"),
         }
     }
 

@@ -19,7 +19,7 @@ use files::{
     },
     metadata::{
         Association, Deletion, FileFilter, FileRecord, FileUpdate, Grace, Intended, Intent,
-        ListPosition, ListQuery, MediaTypePattern, MetadataError, Upkeep, UploadTicket,
+        ListPosition, ListQuery, MediaTypePattern, MetadataError, Progress, Upkeep, UploadTicket,
         memory::MemoryRepository, postgres::PostgresRepository, sqlite::SqliteRepository,
     },
 };
@@ -35,7 +35,11 @@ type Result<T = ()> = anyhow::Result<T>;
 #[derive(Clone, Debug)]
 enum Call {
     Advance(u64),
-    Intend { user: u8, upload_id: Option<u8>, shape: u8, size: Option<u8>, quota: u8 },
+    Intend { user: u8, upload_id: Option<u8>, shape: u8, size: Option<u8>, quota: u8, offset: u8 },
+    Save(usize, u8),
+    Seal(usize, u8),
+    Cancel { user: u8, upload_id: u8 },
+    FindUpload { user: u8, upload_id: u8 },
     Reserve(usize, u16, u8),
     Renew(usize),
     Publish(usize, u8),
@@ -60,10 +64,14 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     let owner = || prop::option::of(0..2_u8);
     let call = prop_oneof![
         2 => (0..2000_u64).prop_map(Call::Advance),
-        6 => (0..2_u8, prop::option::of(0..3_u8), any::<u8>(), prop::option::of(0..40_u8), 0..4_u8)
-            .prop_map(|(user, upload_id, shape, size, quota)| Call::Intend {
-                user, upload_id, shape, size, quota,
+        6 => (0..2_u8, prop::option::of(0..3_u8), 0..8_u8, prop::option::of(0..40_u8), 0..4_u8, 0..12_u8)
+            .prop_map(|(user, upload_id, shape, size, quota, offset)| Call::Intend {
+                user, upload_id, shape, size, quota, offset: offset.saturating_sub(7) * 4,
             }),
+        3 => (file(), 1..20_u8).prop_map(|(n, size)| Call::Save(n, size)),
+        1 => (file(), 0..40_u8).prop_map(|(n, size)| Call::Seal(n, size)),
+        1 => (0..2_u8, 0..3_u8).prop_map(|(user, upload_id)| Call::Cancel { user, upload_id }),
+        2 => (0..2_u8, 0..3_u8).prop_map(|(user, upload_id)| Call::FindUpload { user, upload_id }),
         1 => (file(), any::<u16>(), 0..4_u8).prop_map(|(n, bytes, quota)| Call::Reserve(n, bytes, quota)),
         1 => file().prop_map(Call::Renew),
         6 => (file(), 0..40_u8).prop_map(|(n, size)| Call::Publish(n, size)),
@@ -139,6 +147,10 @@ fn filter(n: u8, middle: Timestamp) -> FileFilter {
     }
 }
 
+fn upload_uuid(n: u8) -> Uuid {
+    Uuid::from_u128(u128::from(n) + 1)
+}
+
 fn spec(user_id: UserId, upload_id: Option<u8>, shape: u8, size: Option<u8>) -> FileSpec {
     let bit = |at: u8| shape >> at & 1 == 1;
     FileSpec {
@@ -152,7 +164,7 @@ fn spec(user_id: UserId, upload_id: Option<u8>, shape: u8, size: Option<u8>) -> 
         labels: labels(shape >> 3),
         references: (0..4).filter(|n| bit(4 + n)).map(reference).collect(),
         delete_when_unreferenced: bit(3),
-        upload_id: upload_id.map(|n| Uuid::from_u128(u128::from(n) + 1)),
+        upload_id: upload_id.map(upload_uuid),
     }
 }
 
@@ -224,22 +236,26 @@ impl Pair {
     async fn make(&mut self, call: &Call) -> Result {
         match call.clone() {
             Call::Advance(seconds) => self.clock.advance(Duration::from_secs(seconds)),
-            Call::Intend { user: n, upload_id, shape, size, quota: q } => {
+            Call::Intend { user: n, upload_id, shape, size, quota: q, offset } => {
                 let intent = Intent {
                     file_id: FileId::random()?,
                     blob_key: BlobKey::random()?,
                     spec: spec(user(n), upload_id, shape, size),
                     lease: Duration::from_secs(500),
                     quota: quota(q),
+                    offset: offset.into(),
                 };
                 let told = same!(self, async |it: &dyn Upkeep| {
                     match it.intend(intent.clone()).await {
-                        Ok(Intended::Begun(ticket)) => Ok(ticket),
+                        Ok(Intended::Begun(ticket)) => Ok((ticket, None)),
+                        Ok(Intended::Resumed(it)) => {
+                            Ok((it.ticket, Some((it.progress, it.sealed))))
+                        }
                         Ok(Intended::Finished(record)) => Err(format!("{record:?}")),
                         Err(error) => Err(told::<()>(Err(error))),
                     }
                 });
-                if let Ok(ticket) = told {
+                if let Ok((ticket, _)) = told {
                     self.tickets.push(ticket);
                     self.ids.push(ticket.file_id);
                 }
@@ -266,6 +282,38 @@ impl Pair {
                 if let Some(ticket) = self.ticket(n) {
                     same!(self, async |it: &dyn Upkeep| told(it.abandon(&ticket).await));
                 }
+            }
+            change => self.go_on(change).await?,
+        }
+        Ok(())
+    }
+
+    async fn go_on(&mut self, call: Call) -> Result {
+        match call {
+            Call::Save(n, size) => {
+                if let Some(ticket) = self.ticket(n) {
+                    let lease = Duration::from_secs(900);
+                    let saved =
+                        Progress { persisted_size_bytes: size.into(), state: size.to_string() };
+                    same!(self, async |it: &dyn Upkeep| {
+                        told(it.save(&ticket, saved.clone(), lease).await)
+                    });
+                }
+            }
+            Call::Seal(n, size) => {
+                if let Some(ticket) = self.ticket(n) {
+                    let content = Content { size_bytes: size.into(), sha256: [size % 5; 32] };
+                    same!(self, async |it: &dyn Upkeep| told(it.seal(&ticket, content).await));
+                    same!(self, async |it: &dyn Upkeep| told(it.holds(&ticket).await));
+                }
+            }
+            Call::Cancel { user: n, upload_id } => {
+                let (owner, id) = (user(n), upload_uuid(upload_id));
+                same!(self, async |it: &dyn Upkeep| told(it.cancel(&owner, &id).await));
+            }
+            Call::FindUpload { user: n, upload_id } => {
+                let (owner, id) = (user(n), upload_uuid(upload_id));
+                same!(self, async |it: &dyn Upkeep| told(it.find_upload(&owner, &id).await));
             }
             change => self.change(change).await?,
         }

@@ -1,5 +1,7 @@
 //! The promises of a storage backend.
 
+mod resume;
+
 use std::{
     sync::{
         Arc,
@@ -21,11 +23,12 @@ use files::{
         smb::SmbStorage,
     },
 };
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::{samba_server, seaweed};
+use resume::*;
 
 type Result<T = ()> = anyhow::Result<T>;
 
@@ -46,9 +49,15 @@ const LARGE_BYTES: u64 = 5 << 30;
 
 async fn memory() -> Result<Backend> {
     let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let storage = Arc::new(MemoryStorage::new(Arc::clone(&clock) as Arc<dyn Clock>));
+    let unfinished = Arc::clone(&storage);
+    let leftovers = move || {
+        let listed = unfinished.list_unfinished(None).now_or_never();
+        listed.and_then(|page| page.ok()).expect("a listing").len()
+    };
     Ok(Backend {
-        storage: Arc::new(MemoryStorage::new(Arc::clone(&clock) as Arc<dyn Clock>)),
-        leftovers: Box::new(|| 0),
+        storage,
+        leftovers: Box::new(leftovers),
         clock,
         large_bytes: 64 << 20,
         _directory: None,
@@ -123,6 +132,13 @@ macro_rules! conforms {
             a_reader_who_goes_away_frees_everything,
             keys_that_differ_in_one_digit_do_not_meet,
             a_probe_succeeds_and_leaves_nothing,
+            a_suspended_blob_is_gone_on_with,
+            a_blob_is_gone_on_with_any_number_of_times,
+            what_is_beyond_a_checkpoint_is_dropped,
+            two_writers_of_one_blob_never_mix,
+            what_cannot_be_gone_on_with_is_missing,
+            an_unfinished_blob_can_be_removed,
+            checkpoints_never_shrink,
         }
     };
 }

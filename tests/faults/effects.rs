@@ -101,7 +101,7 @@ impl Rig {
     ) -> std::result::Result<Uploaded, ServiceError> {
         let parts = [UploadPart::Data(content.clone()), UploadPart::Finish(None)];
         let parts = Box::pin(stream::iter(parts.map(Ok)));
-        self.service.upload(self.service.admit_upload()?, spec.clone(), parts).await
+        self.service.upload(self.service.admit_upload()?, spec.clone().into(), parts).await
     }
 
     async fn delete(
@@ -121,7 +121,7 @@ impl Rig {
 
     /// Time passes until every lease has ended, and a sweeper comes by.
     async fn sweep(&self) -> Result {
-        self.clock.advance(Duration::from_secs(3600));
+        self.clock.advance(Duration::from_secs(25 * 3600));
         let sweeper = Sweeper::new(Arc::clone(&self.repository), Arc::clone(&self.storage));
         let swept = sweeper.pass().await?;
         assert_eq!(swept.failed, 0);
@@ -157,6 +157,7 @@ pub fn policy() -> Policy {
             concurrent_max: 10,
             buffer_bytes_max: 1 << 24,
             idle_max: Duration::from_secs(60),
+            unfinished_max: Duration::from_secs(24 * 3600),
         },
     }
 }
@@ -292,7 +293,8 @@ async fn an_upload_taken_over_and_swept_leaves_nothing_when_it_ends() -> Result 
             let slot = rig.service.admit_upload()?;
             let parts = Box::pin(ReceiverStream::new(parts));
             let (service, first) = (Arc::clone(&rig.service), spec.clone());
-            let hanging = tokio::spawn(async move { service.upload(slot, first, parts).await });
+            let hanging =
+                tokio::spawn(async move { service.upload(slot, first.into(), parts).await });
             sender.send(Ok(UploadPart::Data(content.clone()))).await?;
             // Until its intent is known, a second call would not take it over.
             while sender.capacity() < 4 {

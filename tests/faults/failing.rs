@@ -22,9 +22,9 @@ use files::{
     },
     metadata::{
         Association, Deletion, Detached, FileRecord, FileRepository, FileUpdate, Grace, Intended,
-        Intent, ListQuery, MetadataError, Orphan, Upkeep, UploadTicket,
+        Intent, ListQuery, MetadataError, Orphan, Progress, Upkeep, UploadStatus, UploadTicket,
     },
-    storage::{Blob, BlobEntry, BlobWriter, ByteRange, Storage, StorageError},
+    storage::{Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, Storage, StorageError},
 };
 use uuid::Uuid;
 
@@ -105,6 +105,15 @@ impl Storage for FailingStorage {
         Ok(Box::new(FailingWriter { inner, plan: Arc::clone(&self.plan) }))
     }
 
+    async fn resume(
+        &self,
+        key: &BlobKey,
+        at: &Checkpoint,
+    ) -> Result<Box<dyn BlobWriter>, StorageError> {
+        let inner = self.plan.run("resume", self.inner.resume(key, at), storage_error).await?;
+        Ok(Box::new(FailingWriter { inner, plan: Arc::clone(&self.plan) }))
+    }
+
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Result<Blob, StorageError> {
         self.inner.open(key, range).await
     }
@@ -152,6 +161,18 @@ impl BlobWriter for FailingWriter {
         self.plan.run("write", self.inner.write(chunks), storage_error).await
     }
 
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>, StorageError> {
+        self.plan.run("checkpoint", self.inner.checkpoint(), storage_error).await
+    }
+
+    fn checkpoint_grain(&self) -> Option<u64> {
+        self.inner.checkpoint_grain()
+    }
+
+    async fn suspend(self: Box<Self>) -> Result<Option<Checkpoint>, StorageError> {
+        self.plan.run("suspend", self.inner.suspend(), storage_error).await
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), StorageError> {
         self.plan.run("commit", self.inner.commit(), storage_error).await
     }
@@ -182,6 +203,26 @@ impl FileRepository for FailingRepository {
 
     async fn renew(&self, ticket: &UploadTicket, lease: Duration) -> Metadata<()> {
         self.plan.run("renew", self.inner.renew(ticket, lease), metadata_error).await
+    }
+
+    async fn save(&self, ticket: &UploadTicket, saved: Progress, lease: Duration) -> Metadata<()> {
+        self.plan.run("save", self.inner.save(ticket, saved, lease), metadata_error).await
+    }
+
+    async fn seal(&self, ticket: &UploadTicket, content: Content) -> Metadata<()> {
+        self.plan.run("seal", self.inner.seal(ticket, content), metadata_error).await
+    }
+
+    async fn holds(&self, ticket: &UploadTicket) -> Metadata<bool> {
+        self.inner.holds(ticket).await
+    }
+
+    async fn find_upload(&self, user_id: &UserId, id: &Uuid) -> Metadata<Option<UploadStatus>> {
+        self.inner.find_upload(user_id, id).await
+    }
+
+    async fn cancel(&self, user_id: &UserId, id: &Uuid) -> Metadata<Option<Orphan>> {
+        self.plan.run("cancel", self.inner.cancel(user_id, id), metadata_error).await
     }
 
     async fn publish(&self, ticket: &UploadTicket, content: Content) -> Metadata<FileRecord> {

@@ -80,7 +80,8 @@ impl Replica {
     ) -> std::result::Result<FileId, ServiceError> {
         let parts = [UploadPart::Data(content.clone()), UploadPart::Finish(None)];
         let parts = Box::pin(stream::iter(parts.map(Ok)));
-        let uploaded = self.service.upload(self.service.admit_upload()?, spec, parts).await?;
+        let uploaded =
+            self.service.upload(self.service.admit_upload()?, spec.into(), parts).await?;
         Ok(uploaded.record.file.id)
     }
 

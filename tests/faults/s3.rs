@@ -92,7 +92,7 @@ impl Rig {
             .map(|at| Ok(UploadPart::Data(content.slice(at..content.len().min(at + (1 << 20))))));
         let all: Vec<_> = data.chain([Ok(UploadPart::Finish(None))]).collect();
         let parts = Box::pin(stream::iter(all));
-        self.service.upload(self.service.admit_upload()?, spec.clone(), parts).await
+        self.service.upload(self.service.admit_upload()?, spec.clone().into(), parts).await
     }
 
     /// Tries until the upload is acknowledged, a few times.

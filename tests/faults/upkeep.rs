@@ -11,8 +11,8 @@ use files::{
     file::{Content, FileSpec, id::FileId, usage::Quota},
     metadata::{FileRecord, Intended, Intent, Upkeep, memory::MemoryRepository},
     storage::{
-        Blob, BlobEntry, BlobWriter, ByteRange, Storage, StorageError, memory::MemoryStorage,
-        owned::OwnedStorage,
+        Blob, BlobEntry, BlobWriter, ByteRange, Checkpoint, Storage, StorageError,
+        memory::MemoryStorage, owned::OwnedStorage,
     },
     sweep::{Brake, STRAY_AGE_MIN, ScrubPace, Scrubber, StraySweeper, Sweeper},
 };
@@ -59,7 +59,7 @@ impl Rig {
         let blob_key = self.blob(stored).await?;
         let spec = FileSpec { upload_id: None, ..spec() };
         let (file_id, quota) = (FileId::random()?, Quota::default());
-        let intent = Intent { file_id, blob_key, spec, lease: DAY, quota };
+        let intent = Intent { file_id, blob_key, spec, lease: DAY, quota, offset: 0 };
         let Intended::Begun(ticket) = self.repository.intend(intent).await? else {
             anyhow::bail!("finished before");
         };
@@ -195,6 +195,10 @@ struct Fading {
 impl Storage for Fading {
     async fn create(&self, key: &BlobKey) -> Stored<Box<dyn BlobWriter>> {
         self.inner.create(key).await
+    }
+
+    async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Stored<Box<dyn BlobWriter>> {
+        self.inner.resume(key, at).await
     }
 
     async fn open(&self, key: &BlobKey, range: ByteRange) -> Stored<Blob> {

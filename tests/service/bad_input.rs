@@ -69,7 +69,7 @@ async fn an_offset_beyond_what_is_durable_is_told_the_real_one() -> Result {
     let status = outcome.clone().expect_err("a mismatch");
     let info = tonic_types::StatusExt::get_details_error_info(&status).expect("an ErrorInfo");
     assert_eq!(info.metadata.get("persisted_size_bytes").map(String::as_str), Some("0"));
-    assert_refused(outcome, Code::OutOfRange, "OFFSET_MISMATCH", None);
+    assert_refused(outcome, Code::OutOfRange, "OFFSET_MISMATCH", Some("offset"));
     server.assert_empty().await
 }
 

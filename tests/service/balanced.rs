@@ -26,7 +26,7 @@ const WANTED: &str = "FILES_TEST_BALANCED";
 const REPLICAS: usize = 3;
 
 /// The modules of the suite.
-const SUITE: [&str; 9] = [
+const SUITE: [&str; 10] = [
     "bad_input::",
     "cli::",
     "cli_lifecycle::",
@@ -34,16 +34,18 @@ const SUITE: [&str; 9] = [
     "lifecycle::",
     "lifecycle_bad_input::",
     "links::",
+    "resume::",
     "sidecar::",
     "uploads::",
 ];
 
 /// What damages blobs in one server's own directory, counts what each replica counts for itself, or sends so
 /// much that no plain balancer brings back the answer to it.
-const NOT_BLACK_BOX: [&str; 5] = [
+const NOT_BLACK_BOX: [&str; 6] = [
     "a_download_that_fails_leaves_no_file",
     "content_that_breaks_off_breaks_the_connection",
     "damaged_content_is_said_to_be",
+    "an_upload_outlives_its_server",
     "long_request_lines_and_headers_are_refused",
     "too_many_uploads_at_once_are_told_to_come_back",
 ];

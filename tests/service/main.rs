@@ -19,6 +19,7 @@ mod postgres_server;
 mod process;
 mod reflection;
 mod replicas;
+mod resume;
 mod s3;
 #[allow(dead_code)]
 #[path = "../servers/samba.rs"]

@@ -22,6 +22,7 @@ use crate::{
         links::LinkSpec,
         metadata::{Deletion, Listing, PAGE_SIZE_DEFAULT, TTL_MAX},
         policy::Policy,
+        upload::UploadRequest,
     },
     signing::link::Disposition,
 };
@@ -38,7 +39,7 @@ type Result<T> = std::result::Result<T, FieldError>;
 pub(super) fn start(
     start: UploadStart,
     policy: &Policy,
-) -> std::result::Result<FileSpec, ServiceError> {
+) -> std::result::Result<UploadRequest, ServiceError> {
     let name = FileName::parse("filename", &start.filename)?;
     let admitted = policy.admit(&start.purpose, &name)?;
     let spec = FileSpec {
@@ -53,11 +54,14 @@ pub(super) fn start(
         delete_when_unreferenced: start.delete_when_unreferenced,
         upload_id: upload_id(&start.upload_id)?,
     };
-    match unsigned("offset", start.offset)? {
-        0 => Ok(spec),
-        // An upload is kept whole or not at all, so none has durable bytes to go on from.
-        _ => Err(ServiceError::OffsetMismatch { persisted_size_bytes: 0 }),
-    }
+    Ok(UploadRequest { offset: unsigned("offset", start.offset)?, ..spec.into() })
+}
+
+/// The owner and the id of an upload.
+pub(super) fn upload(user_id: &str, id: &str) -> Result<(UserId, Uuid)> {
+    let user_id = UserId::parse(user_id)?;
+    let missing = || FieldError::new("upload_id", "must be a UUID");
+    Ok((user_id, upload_id(id)?.ok_or_else(missing)?))
 }
 
 fn upload_id(text: &str) -> Result<Option<Uuid>> {

@@ -8,8 +8,8 @@ use crate::{
     proto::{
         self, BatchSignedUrl, CreateSignedUrlResponse, DeleteReferenceResponse,
         DetachFilesResponse, DownloadFileResponse, FileType, GetCapabilitiesResponse,
-        GetUsageResponse, ListFilesResponse, PurposePolicy, batch_signed_url::Outcome,
-        download_file_response::Message,
+        GetUploadResponse, GetUsageResponse, ListFilesResponse, PurposePolicy,
+        batch_signed_url::Outcome, download_file_response::Message,
     },
     service::{
         ServiceError,
@@ -17,6 +17,7 @@ use crate::{
         metadata::{Account, Page},
         policy::{CHUNK_BYTES_MAX, Policy},
         references::Untied,
+        upload::UploadStatus,
     },
     signing::TTL_MAX,
 };
@@ -39,6 +40,21 @@ pub(super) fn file(file: &File) -> proto::File {
         references: file.references.iter().map(reference).collect(),
         delete_when_unreferenced: file.delete_when_unreferenced,
         etag: file.etag(),
+    }
+}
+
+pub(super) fn upload_status(status: UploadStatus) -> GetUploadResponse {
+    match status {
+        UploadStatus::Unfinished { persisted_size_bytes, expire_time } => GetUploadResponse {
+            persisted_size_bytes: signed(persisted_size_bytes),
+            expire_time: Some(timestamp(expire_time)),
+            file: None,
+        },
+        UploadStatus::Finished(record) => GetUploadResponse {
+            persisted_size_bytes: signed(record.file.content.size_bytes),
+            expire_time: None,
+            file: Some(file(&record.file)),
+        },
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) async fn first(
     messages: &mut Streaming<UploadFileRequest>,
 ) -> Result<UploadStart, ServiceError> {
     match messages.next().await {
-        None => Err(ServiceError::UploadIncomplete),
+        None => Err(ServiceError::UploadIncomplete { persisted_size_bytes: 0 }),
         Some(Err(status)) => Err(broken(&status)),
         Some(Ok(UploadFileRequest { message: Some(Message::Start(start)) })) => Ok(start),
         Some(Ok(_)) => Err(FieldError::new("start", "must be the first message").into()),
@@ -56,7 +56,7 @@ fn part(message: UploadFileRequest) -> Result<UploadPart, ServiceError> {
 fn broken(status: &Status) -> ServiceError {
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => chunk_too_large(),
-        _ => ServiceError::UploadIncomplete,
+        _ => ServiceError::UploadIncomplete { persisted_size_bytes: 0 },
     }
 }
 

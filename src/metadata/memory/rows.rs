@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Association, Detached, FileRecord, Grace, MetadataError, Result, UploadTicket};
+use uuid::Uuid;
+
+use super::{
+    Association, Detached, FileRecord, Grace, Intended, Intent, MetadataError, Progress, Result,
+    Resumption, UploadTicket, resumed_reservation,
+};
 use crate::{
     blob::BlobKey,
     clock::Timestamp,
@@ -27,6 +32,8 @@ pub(super) struct Row {
     pub(super) reserved_bytes: u64,
     pub(super) verified: Timestamp,
     pub(super) quarantined: bool,
+    pub(super) progress: Option<Progress>,
+    pub(super) sealed: Option<Content>,
 }
 
 #[derive(Debug)]
@@ -38,6 +45,10 @@ pub(super) enum State {
 }
 
 impl Row {
+    pub(super) fn persisted_size_bytes(&self) -> u64 {
+        self.progress.as_ref().map_or(0, |progress| progress.persisted_size_bytes)
+    }
+
     pub(super) fn record(&self) -> Option<FileRecord> {
         let State::Live(file) = &self.state else {
             return None;
@@ -50,6 +61,13 @@ impl Row {
         self.state = State::Doomed;
         self.fence += 1;
         self.lease_until = Timestamp::from_unix_us(0);
+    }
+
+    fn take_over(&mut self, file_id: FileId, intent: &Intent, now: Timestamp) -> UploadTicket {
+        self.fence += 1;
+        self.lease_until = self.lease_until.max(now.plus(intent.lease));
+        let reserved_bytes = resumed_reservation(intent.quota, self.reserved_bytes);
+        UploadTicket { file_id, blob_key: self.blob_key, fence: self.fence, reserved_bytes }
     }
 
     pub(super) fn publish(&mut self, file_id: FileId, content: Content, now: Timestamp) {
@@ -112,8 +130,47 @@ impl Rows {
             reserved_bytes,
             verified: Timestamp::from_unix_us(0),
             quarantined: false,
+            progress: None,
+            sealed: None,
         };
         self.0.insert(ticket.file_id, row);
+    }
+
+    /// What became of the same upload before: its file, where it was finished. Unfinished, it is taken over where
+    /// something of it is durable, and given up otherwise.
+    pub(super) fn earlier(
+        &mut self,
+        intent: &Intent,
+        start: &Sha256Digest,
+        now: Timestamp,
+    ) -> Result<Option<Intended>> {
+        let nothing = |offset| match offset {
+            0 => Ok(None),
+            _ => Err(MetadataError::nothing_persisted()),
+        };
+        let spec = &intent.spec;
+        let found = spec.upload_id.and_then(|id| self.live_upload(&spec.user_id, &id));
+        let Some((file_id, row)) = found else {
+            return nothing(intent.offset);
+        };
+        let current = row.record().filter(|record| record.is_kept(now));
+        if matches!(row.state, State::Pending) || current.is_some() {
+            if row.start != *start {
+                return Err(MetadataError::UploadConflict);
+            }
+            if let Some(record) = current {
+                return Ok(Some(Intended::Finished(Box::new(record))));
+            }
+            if let Some(progress) = row.progress.clone() {
+                progress.check_offset(intent.offset)?;
+                let ticket = row.take_over(file_id, intent, now);
+                let resumption = Resumption { ticket, progress, sealed: row.sealed };
+                return Ok(Some(Intended::Resumed(Box::new(resumption))));
+            }
+        }
+        nothing(intent.offset)?;
+        row.doom();
+        Ok(None)
     }
 
     pub(super) fn row(&mut self, file_id: &FileId) -> Option<&mut Row> {
@@ -140,17 +197,20 @@ impl Rows {
     }
 
     /// The unfinished or finished upload with the same owner and upload_id; a soft-deleted one is none.
-    pub(super) fn live_upload(&mut self, spec: &FileSpec) -> Option<&mut Row> {
-        self.0.values_mut().find(|row| {
+    pub(super) fn live_upload(
+        &mut self,
+        user_id: &UserId,
+        upload_id: &Uuid,
+    ) -> Option<(FileId, &mut Row)> {
+        let found = self.0.iter_mut().find(|(_, row)| {
             let live = match &row.state {
                 State::Pending => true,
                 State::Live(file) => file.delete_time.is_none(),
                 State::Doomed => false,
             };
-            live && spec.upload_id.is_some()
-                && row.spec.upload_id == spec.upload_id
-                && row.spec.user_id == spec.user_id
-        })
+            live && row.spec.upload_id == Some(*upload_id) && row.spec.user_id == *user_id
+        });
+        found.map(|(file_id, row)| (*file_id, row))
     }
 
     /// What a user stores.

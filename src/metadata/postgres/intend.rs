@@ -8,9 +8,8 @@ use uuid::Uuid;
 
 use super::{
     batch,
-    rows::{
-        digest, file_id, labels_text, micros, read_ids, read_record, read_usage, texts, unsigned,
-    },
+    earlier::Earlier,
+    rows::{file_id, labels_text, micros, read_ids, read_usage, texts, unsigned},
     statements,
     transaction::Attempt,
     uploads::purge_over,
@@ -19,8 +18,9 @@ use crate::{
     clock::Timestamp,
     file::{Sha256Digest, id::FileId, name, usage::Usage, user::UserId},
     metadata::{
-        FileRecord, Intended, Intent, MetadataError, Result, UploadTicket, listing::top_level_of,
-        record::first_reservation,
+        FileRecord, Intended, Intent, MetadataError, Progress, Result, Resumption, UploadTicket,
+        listing::top_level_of,
+        record::{first_reservation, resumed_reservation},
     },
 };
 
@@ -33,15 +33,6 @@ pub(super) struct Beginning {
     pub(super) now: Timestamp,
 }
 
-/// The live upload with the same owner and upload_id.
-struct Earlier {
-    file_id: FileId,
-    start: Sha256Digest,
-    /// Set once it is finished.
-    record: Option<FileRecord>,
-    reserved_bytes: u64,
-}
-
 /// What an earlier upload means for a new one.
 enum Verdict<'a> {
     /// There is none.
@@ -50,6 +41,10 @@ enum Verdict<'a> {
     Finished(&'a FileRecord),
     /// It had another start.
     Conflict,
+    /// It is the same, and something of it is durable.
+    Unfinished(&'a Earlier, &'a Progress),
+    /// The data begins beyond what is durable of it.
+    Beyond(u64),
     /// It gives way, and this is free again.
     Displaced(FileId, Usage),
 }
@@ -68,21 +63,29 @@ impl Beginning {
     }
 
     fn judge<'a>(&self, earlier: &'a BTreeMap<UploadKey, Earlier>) -> Verdict<'a> {
+        let offset = self.intent.offset;
         let Some(earlier) = self.upload_key().and_then(|key| earlier.get(&key)) else {
-            return Verdict::New;
+            return if offset > 0 { Verdict::Beyond(0) } else { Verdict::New };
         };
         match &earlier.record {
             // An expired file is none: its upload_id is free again.
-            Some(record) if !record.is_visible(self.now) => {
+            Some(record) if !record.is_visible(self.now) && offset == 0 => {
                 let stored_bytes = record.file.content.size_bytes;
                 Verdict::Displaced(earlier.file_id, Usage { file_count: 1, stored_bytes })
             }
+            Some(record) if !record.is_visible(self.now) => Verdict::Beyond(0),
             _ if earlier.start != self.start => Verdict::Conflict,
             Some(record) => Verdict::Finished(record),
-            None => {
-                let stored_bytes = earlier.reserved_bytes;
-                Verdict::Displaced(earlier.file_id, Usage { file_count: 1, stored_bytes })
+            None if offset > earlier.persisted_size_bytes() => {
+                Verdict::Beyond(earlier.persisted_size_bytes())
             }
+            None => match &earlier.progress {
+                Some(progress) => Verdict::Unfinished(earlier, progress),
+                None => {
+                    let stored_bytes = earlier.reserved_bytes;
+                    Verdict::Displaced(earlier.file_id, Usage { file_count: 1, stored_bytes })
+                }
+            },
         }
     }
 }
@@ -121,6 +124,7 @@ async fn begin(
         jobs.iter().filter(|job| !settled.contains_key(&job.intent.file_id)).collect();
     let earlier = find_earlier(connection, &open).await?;
     displace(connection, &open, &earlier).await?;
+    let taken = take_over(connection, &open, &earlier).await?;
     let mut answers = Vec::with_capacity(jobs.len());
     let mut begun = Vec::new();
     for job in jobs {
@@ -128,7 +132,8 @@ async fn begin(
             answers.push(Ok(Intended::Begun(*ticket)));
             continue;
         }
-        let answer = decide(connection, job, job.judge(&earlier), &mut held).await?;
+        let verdict = job.judge(&earlier);
+        let answer = decide(connection, job, verdict, (&taken, &mut held)).await?;
         if let Ok(Intended::Begun(ticket)) = &answer {
             begun.push((job, *ticket));
         }
@@ -183,15 +188,8 @@ async fn find_earlier(
         .await?;
     let mut found = BTreeMap::new();
     for row in &rows {
-        let active = row.try_get::<i64, _>(19)? == 1;
-        let earlier = Earlier {
-            file_id: file_id(row, 0)?,
-            start: digest(row, 20)?,
-            record: active.then(|| read_record(row)).transpose()?,
-            reserved_bytes: unsigned(row, 22)?,
-        };
         let upload_id = Uuid::from_bytes(row.try_get(21)?);
-        found.insert((UserId::stored(row.try_get(1)?), upload_id), earlier);
+        found.insert((UserId::stored(row.try_get(1)?), upload_id), Earlier::read(row)?);
     }
     Ok(found)
 }
@@ -215,13 +213,44 @@ async fn displace(
     Ok(())
 }
 
+/// An upload as it was when it changed hands.
+struct Taken {
+    fence: u64,
+    reserved_bytes: u64,
+}
+
+/// Gives unfinished uploads of which something is durable to those who go on with them.
+async fn take_over(
+    connection: &mut PgConnection,
+    jobs: &[&Beginning],
+    earlier: &BTreeMap<UploadKey, Earlier>,
+) -> sqlx::Result<BTreeMap<FileId, Taken>> {
+    let (mut ids, mut leases) = (vec![], vec![]);
+    for job in jobs {
+        if let Verdict::Unfinished(earlier, _) = job.judge(earlier) {
+            ids.push(earlier.file_id.to_string());
+            leases.push(job.now.plus(job.intent.lease).unix_us());
+        }
+    }
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let taken = sqlx::query(statements::TAKE_OVER).bind(ids).bind(leases);
+    let rows = taken.fetch_all(connection).await?;
+    let read = |row| {
+        let taken = Taken { fence: unsigned(row, 1)?, reserved_bytes: unsigned(row, 2)? };
+        Ok((file_id(row, 0)?, taken))
+    };
+    rows.iter().map(read).collect()
+}
+
 /// Grants an upload its first reservation, and counts it among what its owner holds. Where that is too much,
 /// files that nobody will see again are left out first.
 async fn decide(
     connection: &mut PgConnection,
     job: &Beginning,
     verdict: Verdict<'_>,
-    held: &mut BTreeMap<UserId, Usage>,
+    (taken, held): (&BTreeMap<FileId, Taken>, &mut BTreeMap<UserId, Usage>),
 ) -> sqlx::Result<Result<Intended>> {
     let intent = &job.intent;
     let held = held.entry(intent.spec.user_id.clone()).or_default();
@@ -229,6 +258,23 @@ async fn decide(
         Verdict::New => {}
         Verdict::Conflict => return Ok(Err(MetadataError::UploadConflict)),
         Verdict::Finished(record) => return Ok(Ok(Intended::Finished(Box::new(record.clone())))),
+        Verdict::Beyond(persisted_size_bytes) => {
+            return Ok(Err(MetadataError::OffsetMismatch { persisted_size_bytes }));
+        }
+        Verdict::Unfinished(earlier, progress) => {
+            let resumption = taken.get(&earlier.file_id).map(|taken| Resumption {
+                ticket: UploadTicket {
+                    file_id: earlier.file_id,
+                    blob_key: earlier.blob_key,
+                    fence: taken.fence,
+                    reserved_bytes: resumed_reservation(intent.quota, taken.reserved_bytes),
+                },
+                progress: progress.clone(),
+                sealed: earlier.sealed,
+            });
+            let resumed = resumption.map(|it| Intended::Resumed(Box::new(it)));
+            return Ok(resumed.ok_or(MetadataError::UploadTakenOver));
+        }
         Verdict::Displaced(_, freed) => *held = without(*held, freed),
     }
     let mut granted = first_reservation(intent, *held);

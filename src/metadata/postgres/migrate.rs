@@ -11,7 +11,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         name: "0001_files",
         sql: include_str!("../../../migrations/postgres/0001_files.sql"),
@@ -19,6 +19,10 @@ const MIGRATIONS: [Migration; 2] = [
     Migration {
         name: "0002_lifecycle",
         sql: include_str!("../../../migrations/postgres/0002_lifecycle.sql"),
+    },
+    Migration {
+        name: "0003_resume",
+        sql: include_str!("../../../migrations/postgres/0003_resume.sql"),
     },
 ];
 

@@ -50,9 +50,13 @@ pub(super) fn read_ids(rows: &[PgRow]) -> sqlx::Result<Vec<FileId>> {
 }
 
 /// Reads an id and a blob key from each row.
+/// Reads an id and a blob key.
+pub(super) fn read_orphan(row: &PgRow) -> sqlx::Result<Orphan> {
+    Ok(Orphan { file_id: file_id(row, 0)?, blob_key: blob_key(row, 1)? })
+}
+
 pub(super) fn read_orphans(rows: &[PgRow]) -> sqlx::Result<Vec<Orphan>> {
-    let orphan = |row| Ok(Orphan { file_id: file_id(row, 0)?, blob_key: blob_key(row, 1)? });
-    rows.iter().map(orphan).collect()
+    rows.iter().map(read_orphan).collect()
 }
 
 /// Reads a count of files and one of bytes, from this column on.

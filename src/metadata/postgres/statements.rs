@@ -36,7 +36,8 @@ with_record!(
 with_record!(
     /// The live uploads of owners by upload_id.
     find_uploads,
-    "SELECT RECORD, f.state, f.start_sha256, f.upload_id, f.reserved_bytes \
+    "SELECT RECORD, f.state, f.start_sha256, f.upload_id, f.reserved_bytes, f.persisted_bytes, f.progress, \
+         f.lease_until_us \
      FROM unnest($1::text[], $2::bytea[]) AS w (user_id, upload_id) \
      JOIN files AS f ON f.user_id = w.user_id AND f.upload_id = w.upload_id WHERE f.state IN (0, 1)"
 );
@@ -111,6 +112,31 @@ pub(super) const EXISTING: &str = "SELECT file_id FROM files WHERE file_id = ANY
 pub(super) const DISPLACE: &str = "UPDATE files SET state = CASE state WHEN 0 THEN 2 ELSE 3 END, \
      fence = CASE state WHEN 0 THEN fence + 1 ELSE fence END, lease_until_us = 0 \
      WHERE file_id = ANY ($1) AND state IN (0, 1)";
+
+/// Gives unfinished uploads to newer calls with the same upload_id.
+pub(super) const TAKE_OVER: &str = "UPDATE files AS f SET fence = f.fence + 1, \
+     lease_until_us = greatest(f.lease_until_us, t.lease_until_us) \
+     FROM unnest($1::text[], $2::bigint[]) AS t (file_id, lease_until_us) \
+     WHERE f.file_id = t.file_id AND f.state = 0 RETURNING f.file_id, f.fence, f.reserved_bytes";
+
+/// Notes how much of an upload is durable, by the holder of the fence.
+pub(super) const SAVE: &str = "UPDATE files SET persisted_bytes = $3, progress = $4, lease_until_us = $5 \
+     WHERE file_id = $1 AND state = 0 AND fence = $2 AND persisted_bytes <= $3";
+
+/// Notes what an upload's content will be, by the holder of the fence.
+pub(super) const SEAL: &str = "UPDATE files SET size_bytes = $3, sha256 = $4 \
+     WHERE file_id = $1 AND state = 0 AND fence = $2";
+
+/// Whether somebody still holds the fence.
+pub(super) const HOLDS: &str =
+    "SELECT EXISTS (SELECT 1 FROM files WHERE file_id = $1 AND state = 0 AND fence = $2)";
+
+/// Locks a user's usage.
+pub(super) const LOCK_USER: &str = "SELECT 1 FROM usage WHERE user_id = $1 FOR UPDATE";
+
+/// PENDING to ABORTED, by the owner.
+pub(super) const CANCEL: &str = "UPDATE files SET state = 2, fence = fence + 1, lease_until_us = 0 \
+     WHERE user_id = $1 AND upload_id = $2 AND state = 0 RETURNING file_id, blob_key";
 
 /// Notes uploads as PENDING.
 pub(super) const INSERT: &str = "INSERT INTO files (file_id, user_id, purpose, filename, filename_folded, \

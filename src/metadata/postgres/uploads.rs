@@ -1,20 +1,23 @@
 //! Uploads under way, and what an owner's quota has to say to them.
 
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use super::{
+    earlier::Earlier,
     intend::without,
-    rows::{read_usage, unsigned},
+    rows::{read_orphan, read_usage, unsigned},
     statements,
     transaction::{Attempt, Job},
 };
 use crate::{
     clock::Timestamp,
     file::{
+        Content,
         usage::{Quota, Usage},
         user::UserId,
     },
-    metadata::{MetadataError, Result, UploadTicket, record::next_reservation},
+    metadata::{MetadataError, Orphan, Progress, Result, UploadTicket, record::next_reservation},
 };
 
 /// An upload that needs more room.
@@ -105,6 +108,80 @@ pub(super) async fn renew(
         .execute(connection)
         .await?;
     Ok(renewed.rows_affected() == 1)
+}
+
+/// How much of an upload is durable, and until when it is to be kept.
+pub(super) type Saving = (UploadTicket, Progress, Timestamp);
+
+pub(super) async fn save(
+    connection: &mut PgConnection,
+    (ticket, progress, until): &Saving,
+) -> sqlx::Result<bool> {
+    let saved = sqlx::query(statements::SAVE)
+        .bind(ticket.file_id.to_string())
+        .bind(ticket.fence as i64)
+        .bind(progress.persisted_size_bytes as i64)
+        .bind(&progress.state)
+        .bind(until.unix_us())
+        .execute(connection)
+        .await?;
+    Ok(saved.rows_affected() == 1)
+}
+
+pub(super) async fn seal(
+    connection: &mut PgConnection,
+    (ticket, content): &(UploadTicket, Content),
+) -> sqlx::Result<bool> {
+    let sealed = sqlx::query(statements::SEAL)
+        .bind(ticket.file_id.to_string())
+        .bind(ticket.fence as i64)
+        .bind(content.size_bytes as i64)
+        .bind(content.sha256)
+        .execute(connection)
+        .await?;
+    Ok(sealed.rows_affected() == 1)
+}
+
+pub(super) async fn holds(
+    connection: &mut PgConnection,
+    ticket: &UploadTicket,
+) -> sqlx::Result<bool> {
+    let holds = sqlx::query_scalar(statements::HOLDS);
+    holds.bind(ticket.file_id.to_string()).bind(ticket.fence as i64).fetch_one(connection).await
+}
+
+/// An owner and an upload_id.
+pub(super) type UploadKey = (UserId, Uuid);
+
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    (user_id, upload_id): &UploadKey,
+) -> sqlx::Result<Option<Earlier>> {
+    let found = sqlx::query(statements::find_uploads())
+        .bind([user_id.as_str()].as_slice())
+        .bind([upload_id.as_bytes().as_slice()].as_slice())
+        .fetch_optional(connection)
+        .await?;
+    found.as_ref().map(Earlier::read).transpose()
+}
+
+pub(super) async fn cancel(
+    attempt: Attempt<'_, Result<Option<Orphan>>>,
+    (user_id, upload_id): &UploadKey,
+) -> Job<Option<Orphan>> {
+    let connection = attempt.connection;
+    sqlx::query(statements::LOCK_USER).bind(user_id.as_str()).execute(&mut *connection).await?;
+    let cancelled = sqlx::query(statements::CANCEL)
+        .bind(user_id.as_str())
+        .bind(upload_id.as_bytes().as_slice())
+        .fetch_optional(connection)
+        .await?;
+    let cancelled = cancelled.as_ref().map(read_orphan).transpose()?;
+    // One that is no longer there was cancelled by the run that is in doubt.
+    Ok(Ok(cancelled.or(match attempt.doubted {
+        Some(Ok(doubted)) => *doubted,
+        _ => None,
+    })))
 }
 
 pub(super) async fn abandon(

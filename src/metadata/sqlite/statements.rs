@@ -27,7 +27,7 @@ with_record!(
 with_record!(
     /// The live upload of an owner by upload_id.
     find_upload,
-    "SELECT RECORD, f.state, f.start_sha256 FROM files AS f \
+    "SELECT RECORD, f.state, f.start_sha256, f.persisted_bytes, f.progress, f.lease_until_us FROM files AS f \
      WHERE f.user_id = ?1 AND f.upload_id = ?2 AND f.state IN (0, 1)"
 );
 with_record!(
@@ -76,6 +76,27 @@ pub(super) const LABEL: &str = "INSERT INTO file_labels (file_id, key, value, us
 /// Lengthens a lease, by the holder of the fence.
 pub(super) const RENEW: &str =
     "UPDATE files SET lease_until_us = ?3 WHERE file_id = ?1 AND state = 0 AND fence = ?2";
+
+/// Gives an unfinished upload to a newer call with the same upload_id.
+pub(super) const TAKE_OVER: &str = "UPDATE files SET fence = fence + 1, \
+     lease_until_us = max(lease_until_us, ?2) WHERE file_id = ?1 AND state = 0 \
+     RETURNING fence, reserved_bytes";
+
+/// Notes how much of an upload is durable, by the holder of the fence.
+pub(super) const SAVE: &str = "UPDATE files SET persisted_bytes = ?3, progress = ?4, lease_until_us = ?5 \
+     WHERE file_id = ?1 AND state = 0 AND fence = ?2 AND persisted_bytes <= ?3";
+
+/// Notes what an upload's content will be, by the holder of the fence.
+pub(super) const SEAL: &str = "UPDATE files SET size_bytes = ?3, sha256 = ?4 \
+     WHERE file_id = ?1 AND state = 0 AND fence = ?2";
+
+/// Whether somebody still holds the fence.
+pub(super) const HOLDS: &str =
+    "SELECT 1 FROM files WHERE file_id = ?1 AND state = 0 AND fence = ?2";
+
+/// PENDING to ABORTED, by the owner.
+pub(super) const CANCEL: &str = "UPDATE files SET state = 2, fence = fence + 1, lease_until_us = 0 \
+     WHERE user_id = ?1 AND upload_id = ?2 AND state = 0 RETURNING file_id, blob_key";
 
 /// What an upload has set aside, and whose it is, for the holder of the fence.
 pub(super) const RESERVATION: &str =

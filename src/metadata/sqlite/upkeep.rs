@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{
     FileRecord, Orphan, Result, SqliteRepository, Upkeep,
-    rows::{blob_key, file_id, read_record},
+    rows::{read_orphan, read_record},
     statements, uploads,
 };
 use crate::{
@@ -16,10 +16,6 @@ use crate::{
     clock::Timestamp,
     file::{id::FileId, usage::Usage, user::UserId},
 };
-
-fn read_orphan(row: &Row<'_>) -> rusqlite::Result<Orphan> {
-    Ok(Orphan { file_id: file_id(row, 0)?, blob_key: blob_key(row, 1)? })
-}
 
 #[async_trait]
 impl Upkeep for SqliteRepository {

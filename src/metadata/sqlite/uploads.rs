@@ -1,23 +1,27 @@
 //! From an intent to a published file, and what an owner's quota has to say to it.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
 
 use super::{
-    Job, find,
+    Job,
     rows::{self, UploadRow, micros, unsigned},
     statements,
 };
 use crate::{
+    blob::BlobKey,
     clock::Timestamp,
     file::{
-        Content, Sha256Digest, name,
+        Content, Sha256Digest,
+        id::FileId,
+        name,
         usage::{Quota, Usage},
         user::UserId,
     },
     metadata::{
-        FileRecord, Intended, Intent, MetadataError, UploadTicket,
+        FileRecord, Intended, Intent, MetadataError, Orphan, Progress, Resumption, UploadTicket,
         listing::top_level_of,
-        record::{first_reservation, next_reservation},
+        record::{first_reservation, next_reservation, resumed_reservation},
     },
 };
 
@@ -28,8 +32,9 @@ pub(super) fn intend(
     now: Timestamp,
 ) -> Job<Intended> {
     match earlier(connection, intent, start, now)? {
+        Ok(None) if intent.offset > 0 => return Ok(Err(MetadataError::nothing_persisted())),
         Ok(None) => {}
-        Ok(Some(record)) => return Ok(Ok(Intended::Finished(record))),
+        Ok(Some(earlier)) => return Ok(Ok(earlier)),
         Err(refused) => return Ok(Err(refused)),
     }
     let reserve = |held| first_reservation(intent, held);
@@ -48,34 +53,74 @@ pub(super) fn intend(
     Ok(Ok(Intended::Begun(ticket)))
 }
 
-/// What became of the same upload before: its file, where it was finished. Unfinished, it is given up.
+/// What became of the same upload before: its file, where it was finished. Unfinished, it is taken over where
+/// something of it is durable, and given up otherwise.
 fn earlier(
     connection: &Connection,
     intent: &Intent,
     start: &Sha256Digest,
     now: Timestamp,
-) -> Job<Option<Box<FileRecord>>> {
+) -> Job<Option<Intended>> {
     let spec = &intent.spec;
-    let Some(upload_id) = spec.upload_id.map(uuid::Uuid::into_bytes) else {
+    let Some(upload_id) = &spec.upload_id else {
         return Ok(Ok(None));
     };
-    let found = connection
-        .prepare_cached(statements::find_upload())?
-        .query_row(params![spec.user_id.as_str(), upload_id], rows::read_upload)
-        .optional()?;
-    match found {
+    match find(connection, &spec.user_id, upload_id)? {
         None => {}
         // An expired file is none: its upload_id is free again.
-        Some(upload) if upload.record.as_ref().is_some_and(|it| !it.is_visible(now)) => {
+        Some(upload) if upload.is_over(now) && intent.offset > 0 => {}
+        Some(upload) if upload.is_over(now) => {
             connection.prepare_cached(statements::PURGE)?.execute([upload.file_id.to_string()])?;
         }
         Some(upload) if upload.start != *start => return Ok(Err(MetadataError::UploadConflict)),
-        Some(UploadRow { record: Some(record), .. }) => return Ok(Ok(Some(Box::new(record)))),
+        Some(UploadRow { record: Some(record), .. }) => {
+            return Ok(Ok(Some(Intended::Finished(Box::new(record)))));
+        }
+        Some(UploadRow { progress: Some(progress), sealed, file_id, blob_key, .. }) => {
+            if let Err(refused) = progress.check_offset(intent.offset) {
+                return Ok(Err(refused));
+            }
+            let ticket = take_over(connection, intent, file_id, blob_key, now)?;
+            let resumption = Resumption { ticket, progress, sealed };
+            return Ok(Ok(Some(Intended::Resumed(Box::new(resumption)))));
+        }
+        Some(_) if intent.offset > 0 => {}
         Some(pending) => {
             connection.prepare_cached(statements::ABORT)?.execute([pending.file_id.to_string()])?;
         }
     }
     Ok(Ok(None))
+}
+
+/// The unfinished upload is the intent's from now on.
+fn take_over(
+    connection: &Connection,
+    intent: &Intent,
+    file_id: FileId,
+    blob_key: BlobKey,
+    now: Timestamp,
+) -> rusqlite::Result<UploadTicket> {
+    let until = now.plus(intent.lease).unix_us();
+    let read = |row: &rusqlite::Row<'_>| {
+        let (fence, reserved) = (unsigned(row, 0)?, unsigned(row, 1)?);
+        let reserved_bytes = resumed_reservation(intent.quota, reserved);
+        Ok(UploadTicket { file_id, blob_key, fence, reserved_bytes })
+    };
+    connection
+        .prepare_cached(statements::TAKE_OVER)?
+        .query_row(params![file_id.to_string(), until], read)
+}
+
+/// The live upload of an owner by upload_id.
+pub(super) fn find(
+    connection: &Connection,
+    user_id: &UserId,
+    upload_id: &Uuid,
+) -> rusqlite::Result<Option<UploadRow>> {
+    connection
+        .prepare_cached(statements::find_upload())?
+        .query_row(params![user_id.as_str(), upload_id.as_bytes()], rows::read_upload)
+        .optional()
 }
 
 fn insert(
@@ -129,15 +174,15 @@ fn within_quota(
     if quota.is_unlimited() {
         return Ok(grant(Usage::default()));
     }
-    if let Ok(granted) = grant(held(connection, user_id)?) {
+    if let Ok(granted) = grant(held_by(connection, user_id)?) {
         return Ok(Ok(granted));
     }
     let mut purge = connection.prepare_cached(statements::PURGE_OVER)?;
     purge.execute(params![user_id.as_str(), now.unix_us()])?;
-    Ok(grant(held(connection, user_id)?))
+    Ok(grant(held_by(connection, user_id)?))
 }
 
-fn held(connection: &Connection, user_id: &UserId) -> rusqlite::Result<Usage> {
+fn held_by(connection: &Connection, user_id: &UserId) -> rusqlite::Result<Usage> {
     usage(connection, statements::HELD, params![user_id.as_str()])
 }
 
@@ -194,7 +239,56 @@ pub(super) fn renew(connection: &Connection, ticket: &UploadTicket, until: Times
         ticket.fence as i64,
         until.unix_us()
     ])?;
-    Ok(if renewed == 1 { Ok(()) } else { Err(MetadataError::UploadTakenOver) })
+    Ok(held(renewed))
+}
+
+pub(super) fn save(
+    connection: &Connection,
+    ticket: &UploadTicket,
+    progress: &Progress,
+    until: Timestamp,
+) -> Job<()> {
+    let saved = connection.prepare_cached(statements::SAVE)?.execute(params![
+        ticket.file_id.to_string(),
+        ticket.fence as i64,
+        progress.persisted_size_bytes as i64,
+        progress.state,
+        until.unix_us()
+    ])?;
+    Ok(held(saved))
+}
+
+pub(super) fn seal(connection: &Connection, ticket: &UploadTicket, content: Content) -> Job<()> {
+    let sealed = connection.prepare_cached(statements::SEAL)?.execute(params![
+        ticket.file_id.to_string(),
+        ticket.fence as i64,
+        content.size_bytes as i64,
+        content.sha256
+    ])?;
+    Ok(held(sealed))
+}
+
+pub(super) fn holds(connection: &Connection, ticket: &UploadTicket) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(statements::HOLDS)?
+        .exists(params![ticket.file_id.to_string(), ticket.fence as i64])
+}
+
+pub(super) fn cancel(
+    connection: &Connection,
+    user_id: &UserId,
+    upload_id: &Uuid,
+) -> Job<Option<Orphan>> {
+    let cancelled = connection
+        .prepare_cached(statements::CANCEL)?
+        .query_row(params![user_id.as_str(), upload_id.as_bytes()], rows::read_orphan)
+        .optional()?;
+    Ok(Ok(cancelled))
+}
+
+/// What a change came to that only the holder of the fence can make.
+fn held(changed: usize) -> Result<(), MetadataError> {
+    if changed == 1 { Ok(()) } else { Err(MetadataError::UploadTakenOver) }
 }
 
 pub(super) fn publish(
@@ -214,7 +308,7 @@ pub(super) fn publish(
     if published != 1 {
         return Ok(Err(MetadataError::UploadTakenOver));
     }
-    let Some(record) = find(connection, &ticket.file_id)? else {
+    let Some(record) = super::find(connection, &ticket.file_id)? else {
         return Ok(Err(MetadataError::UploadTakenOver));
     };
     super::changes::label(connection, &record.file)?;

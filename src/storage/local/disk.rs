@@ -18,6 +18,8 @@ pub(super) struct Disk {
     root: PathBuf,
     /// The shards' directories, open: syncing one must not depend on there being a descriptor left.
     shards: Vec<File>,
+    /// The staging directory, in the same way.
+    staging: File,
     /// Set by the first failed sync: what the kernel has dropped since is unknown (fsyncgate).
     poisoned: AtomicBool,
 }
@@ -34,6 +36,7 @@ impl Disk {
         let disk = Self {
             root: root.to_owned(),
             shards: shards.collect::<io::Result<_>>()?,
+            staging: File::open(root.join("staging"))?,
             poisoned: AtomicBool::new(false),
         };
         sync_directory(root)?;
@@ -68,6 +71,12 @@ impl Disk {
     pub(super) fn sync_entry(&self, key: &BlobKey) -> io::Result<()> {
         let shard = self.shards.get(usize::from(shard_of(key)));
         self.poison_on_error(shard.map_or(Ok(()), File::sync_all))
+    }
+
+    /// Makes what is written of a staging file durable, and its name with it.
+    pub(super) fn sync_staged(&self, file: &File) -> io::Result<()> {
+        self.sync_file(file)?;
+        self.poison_on_error(self.staging.sync_all())
     }
 
     fn poison_on_error(&self, synced: io::Result<()>) -> io::Result<()> {

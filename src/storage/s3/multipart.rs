@@ -8,12 +8,13 @@ use aws_sdk_s3::{
     types::{CompletedMultipartUpload, CompletedPart},
 };
 use bytes::Bytes;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{
     commit::{Answer, Commitment, Making, settle},
     error::{Failure, failure},
     list,
+    notes::{Notes, Part},
     options::Checksums,
     store::{Store, TOKEN},
 };
@@ -24,6 +25,9 @@ use crate::{
 
 /// Parts in memory, full and on their way or being filled: what bounds the memory of an upload.
 const PARTS_HELD_MAX: usize = 2;
+
+/// How the sending of a part ended.
+type Joined = std::result::Result<Result<CompletedPart>, JoinError>;
 
 /// A multipart upload that is under way. Dropped, it leaves what [`abort_all`] removes.
 pub(super) struct Multipart {
@@ -53,6 +57,53 @@ impl Multipart {
         })
     }
 
+    /// Goes on with an upload whose first parts have arrived, all of them as they were noted.
+    pub(super) async fn resume(store: Arc<Store>, key: BlobKey, notes: &Notes) -> Result<Self> {
+        check_parts(&store, &key, notes).await?;
+        let parts = notes.parts.iter().zip(1..);
+        let done: Vec<CompletedPart> = parts.map(|(part, number)| part.numbered(number)).collect();
+        Ok(Self {
+            upload_id: Arc::from(notes.upload_id.as_str()),
+            store,
+            key,
+            sent: i32::try_from(done.len()).unwrap_or(i32::MAX),
+            done,
+            on_their_way: JoinSet::new(),
+        })
+    }
+
+    pub(super) fn upload_id(&self) -> &str {
+        &self.upload_id
+    }
+
+    /// The parts that have arrived, up to the first that has not.
+    pub(super) fn arrived(&self) -> Vec<Part> {
+        let mut done: Vec<&CompletedPart> = self.done.iter().collect();
+        done.sort_unstable_by_key(|part| part.part_number());
+        let in_order = done.into_iter().zip(1..);
+        in_order
+            .take_while(|(part, number)| part.part_number() == Some(*number))
+            .map(|(part, _)| Part::of(part))
+            .collect()
+    }
+
+    /// Takes note of the parts that have arrived meanwhile.
+    pub(super) async fn collect(&mut self) -> Result<()> {
+        while let Some(arrived) = self.on_their_way.try_join_next() {
+            self.note(arrived)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all parts; of those that fail, the first is told.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        let mut settled = Ok(());
+        while let Some(arrived) = self.on_their_way.join_next().await {
+            settled = settled.and(self.note(arrived));
+        }
+        settled
+    }
+
     /// Sends the next part on its way, and waits until there is room to fill another one.
     pub(super) async fn send(&mut self, content: Bytes) -> Result<()> {
         self.sent += 1;
@@ -68,9 +119,13 @@ impl Multipart {
     }
 
     async fn one_arrives(&mut self) -> Result<()> {
-        let Some(arrived) = self.on_their_way.join_next().await else {
-            return Ok(());
-        };
+        match self.on_their_way.join_next().await {
+            Some(arrived) => self.note(arrived),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, arrived: Joined) -> Result<()> {
         let part = arrived.map_err(|error| StorageError::Unavailable {
             action: "send a part of a blob",
             source: error.into(),
@@ -153,6 +208,39 @@ async fn send_part(
             .into_error(ACTION)
     })?;
     Ok(CompletedPart::builder().part_number(number).e_tag(tag).set_checksum_crc32(crc32).build())
+}
+
+/// Whether the store still has the parts that were noted: somebody may have sent another one in place of each.
+async fn check_parts(store: &Store, key: &BlobKey, notes: &Notes) -> Result<()> {
+    let mut wanted = notes.parts.iter().zip(1..).peekable();
+    let mut after = None;
+    while wanted.peek().is_some() {
+        let page = store
+            .client
+            .list_parts()
+            .bucket(&store.options.bucket)
+            .key(store.object(key))
+            .upload_id(&notes.upload_id)
+            .set_part_number_marker(after.clone())
+            .send()
+            .await;
+        let page = match page.map_err(Failure::of) {
+            Err(failed) if failed.is_absence() => return Err(StorageError::Missing(*key)),
+            page => page.map_err(|failed| failed.into_error("look at the parts of a blob"))?,
+        };
+        for found in page.parts() {
+            let Some((part, number)) = wanted.next() else { break };
+            if found.part_number() != Some(number) || found.e_tag() != Some(&part.e_tag) {
+                return Err(StorageError::Missing(*key));
+            }
+            after = Some(number.to_string());
+        }
+        let more = page.is_truncated() == Some(true) && !page.parts().is_empty();
+        if !more && wanted.peek().is_some() {
+            return Err(StorageError::Missing(*key));
+        }
+    }
+    Ok(())
 }
 
 /// Removes every unfinished upload of an object.

@@ -18,6 +18,7 @@ pub(super) const NO_DIRECTORY: u32 = 0x0000_0040;
 pub(super) const DELETE_ON_CLOSE: u32 = 0x0000_1000;
 const RENAME_INFORMATION: u8 = 10;
 const DISPOSITION_INFORMATION: u8 = 13;
+const END_OF_FILE_INFORMATION: u8 = 20;
 const CREDIT_BYTES: usize = 64 * 1024;
 
 const SHARE_READ: u32 = ShareAccess::FILE_SHARE_READ;
@@ -79,6 +80,11 @@ pub(super) fn rename_request(file_id: FileId, path: &str) -> SetInfoRequest {
 /// FILE_DISPOSITION_INFORMATION (MS-FSCC 2.4.11).
 pub(super) fn remove_request(file_id: FileId) -> SetInfoRequest {
     set_info_request(file_id, DISPOSITION_INFORMATION, vec![1])
+}
+
+/// FILE_END_OF_FILE_INFORMATION (MS-FSCC 2.4.14).
+pub(super) fn truncate_request(file_id: FileId, size_bytes: u64) -> SetInfoRequest {
+    set_info_request(file_id, END_OF_FILE_INFORMATION, size_bytes.to_le_bytes().to_vec())
 }
 
 fn set_info_request(file_id: FileId, file_info_class: u8, buffer: Vec<u8>) -> SetInfoRequest {

@@ -20,7 +20,7 @@ use super::{
     error::SmbError,
     message::{
         DELETE_ON_CLOSE, DIRECTORY, NO_DIRECTORY, SHARE_ALL, SHARE_DELETE, charge, create_request,
-        read_request, remove_request, rename_request,
+        read_request, remove_request, rename_request, truncate_request,
     },
     session::Session,
 };
@@ -34,6 +34,8 @@ pub(super) enum Open {
     New,
     /// The same, where it may be there from an attempt whose answer was lost.
     Again,
+    /// To be written on, renamed and removed, unless somebody else still writes to it.
+    Resume,
     /// To be read.
     Read,
     /// To be renamed, whoever else has it open.
@@ -110,6 +112,12 @@ impl Handle {
         self.session.flush(self.id).await
     }
 
+    /// Drops what is beyond `size_bytes`.
+    pub(super) async fn truncate(&self, size_bytes: u64) -> Result<()> {
+        let request = truncate_request(self.id, size_bytes);
+        self.session.send(Command::SetInfo, &request, 0).await.map(drop)
+    }
+
     /// Gives the file another name, which must be free.
     pub(super) async fn rename(&self, path: &str) -> Result<()> {
         self.session.send(Command::SetInfo, &rename_request(self.id, path), 0).await.map(drop)
@@ -135,6 +143,7 @@ impl Open {
         let (access, share, disposition) = match self {
             Self::New => (WRITE | DELETE, SHARE_DELETE, CreateDisposition::FileCreate),
             Self::Again => (WRITE | DELETE, SHARE_DELETE, CreateDisposition::FileOpenIf),
+            Self::Resume => (WRITE | DELETE, SHARE_DELETE, CreateDisposition::FileOpen),
             Self::Rename => (DELETE, SHARE_ALL, CreateDisposition::FileOpen),
             Self::Flush => (WRITE, SHARE_ALL, CreateDisposition::FileOpen),
             Self::Read => (FileAccessMask::FILE_READ_DATA, SHARE_ALL, CreateDisposition::FileOpen),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     blob::BlobKey,
-    storage::{BlobWriter, Result, StorageError},
+    storage::{BlobWriter, Checkpoint, Result, StorageError},
 };
 
 /// Pieces of one blob that are on their way at once.
@@ -36,6 +36,12 @@ const LOOK_AFTER: [Duration; 4] = [
 /// What is on its way; it ends with a writer that is dropped, so that the server lets go of the file.
 type Work = AbortOnDropHandle<std::result::Result<(), SmbError>>;
 
+struct Flush {
+    work: Work,
+    /// How much is durable when it is done, where that is known.
+    covers: Option<u64>,
+}
+
 pub(super) struct SmbWriter {
     share: Arc<Share>,
     key: BlobKey,
@@ -43,7 +49,9 @@ pub(super) struct SmbWriter {
     size_bytes: u64,
     in_flight: VecDeque<Work>,
     /// A flush of what was written so far, while more is written.
-    flushing: Option<Work>,
+    flushing: Option<Flush>,
+    /// How much is known to be durable.
+    durable_bytes: u64,
     /// A piece, or a flush, was lost: there is nothing left to commit.
     has_failed: bool,
 }
@@ -57,16 +65,37 @@ impl SmbWriter {
                 failure("create a staging file")(error)
             }
         })?;
-        let handle = Arc::new(handle);
-        Ok(Self {
+        Ok(Self::over(share, key, handle, 0))
+    }
+
+    /// Goes on with a staging file from `size_bytes` on, which are durable.
+    pub(super) async fn resume(share: Arc<Share>, key: BlobKey, size_bytes: u64) -> Result<Self> {
+        let path = share.layout.staged(&key);
+        let path = path.as_str();
+        let open = |session| Handle::open(session, path, Open::Resume);
+        let handle = match share.pool.repeat(open).await {
+            Err(error) if error.is_missing() => return Err(StorageError::Missing(key)),
+            Err(error) if error.is_shared() => return Err(StorageError::Held(key)),
+            opened => opened.map_err(failure("go on with a staging file"))?,
+        };
+        if handle.size_bytes < size_bytes {
+            return Err(StorageError::Missing(key));
+        }
+        handle.truncate(size_bytes).await.map_err(failure("go on with a staging file"))?;
+        Ok(Self::over(share, key, handle, size_bytes))
+    }
+
+    fn over(share: Arc<Share>, key: BlobKey, handle: Handle, size_bytes: u64) -> Self {
+        Self {
             share,
             key,
-            handle,
-            size_bytes: 0,
+            handle: Arc::new(handle),
+            size_bytes,
             in_flight: VecDeque::new(),
             flushing: None,
+            durable_bytes: size_bytes,
             has_failed: false,
-        })
+        }
     }
 
     async fn start(&mut self, piece: Vec<Bytes>, len: usize) -> Result<()> {
@@ -85,14 +114,39 @@ impl SmbWriter {
 
     /// Has what was written so far flushed, unless an earlier flush is still at it.
     async fn flush_behind(&mut self) -> Result<()> {
-        if self.flushing.as_ref().is_some_and(|flushing| !flushing.is_finished()) {
+        if self.flushing.as_ref().is_some_and(|flushing| !flushing.work.is_finished()) {
             return Ok(());
         }
         self.settle_flush().await?;
-        let handle = Arc::clone(&self.handle);
-        let flush = tokio::spawn(async move { handle.flush().await });
-        self.flushing = Some(AbortOnDropHandle::new(flush));
+        self.flush_in_background(None);
         Ok(())
+    }
+
+    fn flush_in_background(&mut self, covers: Option<u64>) {
+        let handle = Arc::clone(&self.handle);
+        let staging = covers.is_some().then(|| self.share.layout.staging());
+        let flush = tokio::spawn(async move {
+            handle.flush().await?;
+            match staging {
+                // Its name must last as well.
+                Some(staging) => handle.session().sync_directory(&staging).await.map(drop),
+                None => Ok(()),
+            }
+        });
+        self.flushing = Some(Flush { work: AbortOnDropHandle::new(flush), covers });
+    }
+
+    /// Makes everything written so far durable, and its name with it.
+    async fn flush_all(&mut self) -> Result<()> {
+        self.settle(0).await?;
+        self.settle_flush().await?;
+        if self.durable_bytes < self.size_bytes {
+            self.handle.flush().await.map_err(failure("flush a blob"))?;
+            self.durable_bytes = self.size_bytes;
+        }
+        let staging = self.share.layout.staging();
+        let synced = self.handle.session().sync_directory(&staging).await;
+        synced.map(drop).map_err(failure("flush a blob"))
     }
 
     /// Waits for the flush that is under way. One that failed is final: what it lost, no later one brings back.
@@ -100,9 +154,11 @@ impl SmbWriter {
         let Some(flushing) = self.flushing.take() else {
             return Ok(());
         };
-        let flushed = flushing.await.map_err(SmbError::from).flatten();
+        let flushed = flushing.work.await.map_err(SmbError::from).flatten();
         self.has_failed |= flushed.is_err();
-        flushed.map_err(failure("flush a blob"))
+        flushed.map_err(failure("flush a blob"))?;
+        self.durable_bytes = flushing.covers.unwrap_or(self.durable_bytes);
+        Ok(())
     }
 
     /// Waits until at most `most` pieces are on their way.
@@ -122,7 +178,7 @@ impl SmbWriter {
 
     /// The file's one holder, once nothing is on its way any more.
     async fn into_handle(mut self: Box<Self>) -> (Arc<Share>, BlobKey, u64, Option<Handle>) {
-        self.in_flight.extend(self.flushing.take());
+        self.in_flight.extend(self.flushing.take().map(|flushing| flushing.work));
         while let Some(piece) = self.in_flight.pop_front() {
             // The file is given up: how its last pieces went is of no interest.
             let _ = piece.await;
@@ -140,6 +196,25 @@ impl BlobWriter for SmbWriter {
             self.start(piece, len).await?;
         }
         Ok(())
+    }
+
+    async fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
+        let covered = self.flushing.as_ref().filter(|flushing| flushing.covers.is_some());
+        if covered.is_none_or(|flushing| flushing.work.is_finished()) {
+            self.settle(0).await?;
+            self.settle_flush().await?;
+            self.flush_in_background(Some(self.size_bytes));
+        }
+        Ok(Checkpoint::plain(self.durable_bytes))
+    }
+
+    async fn suspend(mut self: Box<Self>) -> Result<Option<Checkpoint>> {
+        self.flush_all().await?;
+        let (_, _, size_bytes, handle) = self.into_handle().await;
+        if let Some(handle) = handle {
+            handle.close().await.map_err(failure("leave a staging file"))?;
+        }
+        Ok(Checkpoint::plain(size_bytes))
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {

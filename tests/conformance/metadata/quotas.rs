@@ -39,7 +39,7 @@ impl Backend {
     async fn begin_within(&self, spec: FileSpec, quota: Quota) -> Result<Option<UploadTicket>> {
         match self.intend_within(spec, quota).await {
             Ok(Intended::Begun(ticket)) => Ok(Some(ticket)),
-            Ok(Intended::Finished(_)) => anyhow::bail!("finished before"),
+            Ok(other) => anyhow::bail!("there before: {other:?}"),
             Err(error) => match error.downcast::<MetadataError>()? {
                 MetadataError::QuotaExceeded { .. } => Ok(None),
                 other => Err(other.into()),

@@ -110,6 +110,7 @@ pub(super) async fn concurrent_calls_with_one_upload_id_make_one_file(backend: B
         let backend = Arc::clone(&backend);
         tokio::spawn(async move {
             match backend.intend(spec("u", upload_id)).await? {
+                Intended::Resumed(_) => anyhow::bail!("nothing was saved"),
                 Intended::Finished(record) => anyhow::Ok(Some(record.file.id)),
                 Intended::Begun(ticket) => {
                     tokio::task::yield_now().await;

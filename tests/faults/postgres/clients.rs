@@ -40,7 +40,7 @@ async fn concurrent_beginnings_with_one_upload_id_leave_one() -> Outcome {
         for intended in join_all(calls).await {
             match intended? {
                 Intended::Begun(ticket) => tickets.push(ticket),
-                Intended::Finished(_) => anyhow::bail!("nothing was published"),
+                other => anyhow::bail!("nothing was published: {other:?}"),
             }
         }
         let publishing = tickets.iter().map(|ticket| repositories[0].publish(ticket, content()));
@@ -109,7 +109,7 @@ async fn what_queues_up_shares_a_commit() -> Outcome {
     assert!(begun <= 8, "{begun} transactions");
     let publishing = tickets.iter().map(|intended| match intended {
         Intended::Begun(ticket) => repository.publish(ticket, content()),
-        Intended::Finished(_) => panic!("nothing was published"),
+        other => panic!("nothing was published: {other:?}"),
     });
     for published in join_all(publishing).await {
         published?;
@@ -211,6 +211,7 @@ async fn work(repository: &PostgresRepository, turn: u64) -> Result<(), Metadata
     }
     let ticket = match begun? {
         Intended::Begun(ticket) => ticket,
+        Intended::Resumed(resumption) => resumption.ticket,
         Intended::Finished(record) => {
             let forced = Deletion { force: true, grace: HOUR, ..Deletion::default() };
             repository.delete(&record.file.id, forced).await?;

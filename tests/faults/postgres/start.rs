@@ -32,7 +32,7 @@ async fn concurrent_starts_migrate_once() -> Outcome {
     identities.dedup();
     assert_eq!(identities.len(), 1);
     let applied = "SELECT count(*) FROM schema_migrations";
-    assert_eq!(server.number(&database, applied).await, 2);
+    assert_eq!(server.number(&database, applied).await, 3);
     Ok(())
 }
 
@@ -44,12 +44,12 @@ async fn another_schema_is_refused() -> Outcome {
     server
         .execute(
             &database,
-            "INSERT INTO schema_migrations (position, name) VALUES (3, '0003_later')",
+            "INSERT INTO schema_migrations (position, name) VALUES (4, '0004_later')",
         )
         .await;
     let refused = refusal(server.options(&database)).await;
-    assert!(refused.contains("3 migrations, but this program knows only 2"), "{refused}");
-    let other = "DELETE FROM schema_migrations WHERE position = 3; \
+    assert!(refused.contains("4 migrations, but this program knows only 3"), "{refused}");
+    let other = "DELETE FROM schema_migrations WHERE position = 4; \
         UPDATE schema_migrations SET name = '0002_other' WHERE position = 2";
     server.execute(&database, other).await;
     let refused = refusal(server.options(&database)).await;

@@ -75,6 +75,7 @@ pub(crate) fn intent(spec: FileSpec) -> Intent {
         spec,
         lease: LEASE,
         quota: Quota::default(),
+        offset: 0,
     }
 }
 
@@ -92,7 +93,7 @@ pub(crate) async fn begin(
 ) -> Outcome<UploadTicket> {
     match repository.intend(intent(spec)).await? {
         Intended::Begun(ticket) => Ok(ticket),
-        Intended::Finished(_) => anyhow::bail!("finished before"),
+        other => anyhow::bail!("there before: {other:?}"),
     }
 }
 

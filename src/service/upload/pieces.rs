@@ -9,8 +9,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Result, ServiceError};
-use crate::{error::FieldError, file::Sha256Digest};
+use crate::{
+    error::FieldError,
+    file::Sha256Digest,
+    service::{Result, ServiceError},
+};
 
 /// One message of an upload after its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ impl Pieces {
     /// Waits for the next piece, as long as the caller may be silent.
     pub(super) async fn next(&mut self) -> Result<Piece> {
         match self.next_part().await? {
-            None => Err(ServiceError::UploadIncomplete),
+            None => Err(ServiceError::UploadIncomplete { persisted_size_bytes: 0 }),
             Some(UploadPart::Data(first)) => Ok(Piece::Data(self.gather(first).await)),
             Some(UploadPart::Finish(sha256)) => match self.after_finish().await? {
                 None => Ok(Piece::Finish(sha256)),
@@ -180,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_without_finish_is_incomplete() {
         let (mut pieces, _) = pieces(vec![], 25);
-        assert!(matches!(pieces.next().await, Err(ServiceError::UploadIncomplete)));
+        assert!(matches!(pieces.next().await, Err(ServiceError::UploadIncomplete { .. })));
     }
 
     #[tokio::test]

@@ -1,0 +1,4 @@
+-- Uploads that can be gone on with: how much of one is durable, and what it takes to go on from there. The size
+-- and hash of an upload that has all of its content are noted (size_bytes, sha256) before its bytes are committed.
+ALTER TABLE files ADD COLUMN persisted_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE files ADD COLUMN progress TEXT;

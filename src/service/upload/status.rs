@@ -1,0 +1,26 @@
+//! What is known of an upload, and giving one up.
+
+use uuid::Uuid;
+
+use crate::{
+    file::user::UserId,
+    metadata::UploadStatus,
+    service::{FileService, Result, ServiceError},
+};
+
+impl FileService {
+    /// How far an owner's upload has come.
+    pub async fn find_upload(&self, user_id: &UserId, upload_id: &Uuid) -> Result<UploadStatus> {
+        let found = self.repository.find_upload(user_id, upload_id).await?;
+        found.ok_or(ServiceError::UploadNotFound)
+    }
+
+    /// Gives an owner's unfinished upload up, whoever is at it, and removes what was stored of it.
+    pub async fn cancel_upload(&self, user_id: &UserId, upload_id: &Uuid) -> Result<()> {
+        let cancelled = self.repository.cancel(user_id, upload_id).await?;
+        let orphan = cancelled.ok_or(ServiceError::UploadNotFound)?;
+        self.running.stop(&orphan.file_id);
+        self.discard(&orphan).await;
+        Ok(())
+    }
+}
