@@ -1,27 +1,31 @@
-//! A typed client: streaming upload with progress, verified download, links, metadata and references.
+//! A typed client: uploads and downloads that go on after a break and are checked at both ends, links, metadata
+//! and references. Calls that change nothing are repeated; of the others, uploads alone are, as they are safe to.
 
+mod call;
 mod change;
+mod content;
+mod download;
 mod error;
 mod metadata;
 mod references;
+mod retry;
 mod upload;
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::{
-    CreateSignedUrlRequest, CreateSignedUrlResponse, DownloadFileRequest, File,
-    GetCapabilitiesRequest, GetCapabilitiesResponse, GetUsageRequest, GetUsageResponse,
-    RevokeSignedUrlsRequest, download_file_response::Message,
-    files_service_client::FilesServiceClient,
+    BatchCreateSignedUrlsRequest, BatchSignedUrl, CreateSignedUrlRequest, CreateSignedUrlResponse,
+    File, GetCapabilitiesRequest, GetCapabilitiesResponse, GetUsageRequest, GetUsageResponse,
+    RevokeSignedUrlsRequest, files_service_client::FilesServiceClient,
 };
 
+use call::CallOptions;
 pub use change::{Expiry, FileChange};
+pub use content::Content;
 pub use error::{ClientError, Result};
-pub use upload::{Content, NewFile};
+pub use upload::NewFile;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Windows that let one stream fill a fast network.
@@ -32,6 +36,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     files: FilesServiceClient<Channel>,
+    options: CallOptions,
 }
 
 impl Client {
@@ -45,58 +50,8 @@ impl Client {
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        Ok(Self { files: FilesServiceClient::new(endpoint.connect().await?) })
-    }
-
-    /// Uploads a file. Its hash is taken while it is sent and checked at the other end. `progress` is called
-    /// with the bytes sent so far.
-    pub async fn upload(
-        &self,
-        file: NewFile,
-        content: Content,
-        progress: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<File> {
-        let (messages, reading) = upload::messages(file, content, progress);
-        let answer = self.files.clone().upload_file(messages).await;
-        // Why reading failed says more than that the server missed the end.
-        reading.outcome()?;
-        answer?.into_inner().file.ok_or(ClientError::Incomplete("the file"))
-    }
-
-    /// Writes a file's content to `out` and checks its length and hash on the way. `progress` is called with
-    /// the bytes received so far and the size.
-    pub async fn download<W: AsyncWrite + Unpin>(
-        &self,
-        file_id: &str,
-        user_id: &str,
-        out: &mut W,
-        progress: impl Fn(u64, u64),
-    ) -> Result<File> {
-        let request = DownloadFileRequest {
-            file_id: file_id.to_owned(),
-            user_id: user_id.to_owned(),
-            ..DownloadFileRequest::default()
-        };
-        let mut messages = self.files.clone().download_file(request).await?.into_inner();
-        let first = messages.message().await?.and_then(|first| first.message);
-        let Some(Message::File(file)) = first else {
-            return Err(ClientError::Incomplete("the file's metadata"));
-        };
-        let size = u64::try_from(file.size_bytes).unwrap_or(0);
-        let (mut received, mut sha256) = (0, Sha256::new());
-        while let Some(message) = messages.message().await? {
-            if let Some(Message::Data(data)) = message.message {
-                sha256.update(&data);
-                out.write_all(&data).await?;
-                received += data.len() as u64;
-                progress(received, size);
-            }
-        }
-        out.flush().await?;
-        match received == size && sha256.finalize().as_slice() == file.sha256 {
-            true => Ok(file),
-            false => Err(ClientError::Incomplete("the content")),
-        }
+        let files = FilesServiceClient::new(endpoint.connect().await?);
+        Ok(Self { files, options: CallOptions::default() })
     }
 
     /// Makes a signed URL.
@@ -104,13 +59,25 @@ impl Client {
         &self,
         request: CreateSignedUrlRequest,
     ) -> Result<CreateSignedUrlResponse> {
-        Ok(self.files.clone().create_signed_url(request).await?.into_inner())
+        self.ask(request, async |mut files, request| files.create_signed_url(request).await).await
+    }
+
+    /// Makes up to 100 signed URLs in one call; each has its own outcome, in the order of the requests.
+    pub async fn create_signed_urls(
+        &self,
+        requests: Vec<CreateSignedUrlRequest>,
+    ) -> Result<Vec<BatchSignedUrl>> {
+        let request = BatchCreateSignedUrlsRequest { requests };
+        let made = self
+            .ask(request, async |mut files, request| files.batch_create_signed_urls(request).await);
+        Ok(made.await?.results)
     }
 
     /// Ends every signed URL made for a file so far.
     pub async fn revoke_signed_urls(&self, file_id: &str, user_id: &str) -> Result<File> {
         let request =
             RevokeSignedUrlsRequest { file_id: file_id.to_owned(), user_id: user_id.to_owned() };
+        let request = self.request(request)?;
         let answer = self.files.clone().revoke_signed_urls(request).await?.into_inner();
         answer.file.ok_or(ClientError::Incomplete("the file"))
     }
@@ -118,12 +85,12 @@ impl Client {
     /// What a user stores and may store.
     pub async fn usage(&self, user_id: &str) -> Result<GetUsageResponse> {
         let request = GetUsageRequest { user_id: user_id.to_owned() };
-        Ok(self.files.clone().get_usage(request).await?.into_inner())
+        self.ask(request, async |mut files, request| files.get_usage(request).await).await
     }
 
     /// What the server accepts.
     pub async fn capabilities(&self) -> Result<GetCapabilitiesResponse> {
         let request = GetCapabilitiesRequest {};
-        Ok(self.files.clone().get_capabilities(request).await?.into_inner())
+        self.ask(request, async |mut files, request| files.get_capabilities(request).await).await
     }
 }

@@ -15,11 +15,26 @@ pub(super) struct Connection {
         default_value = "http://127.0.0.1:50051"
     )]
     server: String,
+
+    /// Longest that the command may wait for the server, with all its attempts, such as 30s or 1h
+    #[arg(long, env = "FILES_TIMEOUT", value_name = "SPAN")]
+    timeout: Option<humantime::Duration>,
+
+    /// The trace that the calls are part of, as W3C Trace Context has it
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT")]
+    traceparent: Option<String>,
 }
 
 impl Connection {
     pub(super) async fn open(&self) -> Result<Client> {
-        Client::connect(&self.server).await
+        let mut client = Client::connect(&self.server).await?;
+        if let Some(timeout) = self.timeout {
+            client = client.within(timeout.into());
+        }
+        match &self.traceparent {
+            Some(traceparent) => client.traced(traceparent),
+            None => Ok(client),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,8 +18,8 @@ use crate::{
 
 /// Upload files, one after the other, and write what became of each
 ///
-/// Stops at the first that fails. Every file is hashed on the way and checked by the server; what is written
-/// here is durable there.
+/// Stops at the first that fails. Every file is hashed on the way and checked at both ends; what is written here
+/// is durable there. An upload that breaks off goes on from where it was.
 #[derive(Debug, Args)]
 pub(super) struct Upload {
     /// The files; - is standard input, which needs --name
@@ -39,7 +38,7 @@ pub(super) struct Upload {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// UUID that makes running the same command again safe: it returns the first run's file
+    /// UUID by which running the same command again goes on where the first run ended, or returns its file
     #[arg(long, value_name = "UUID")]
     upload_id: Option<Uuid>,
 
@@ -90,7 +89,7 @@ impl Upload {
             purpose: self.purpose.clone(),
             filename,
             size_bytes,
-            upload_id: self.upload_id.unwrap_or_else(Uuid::new_v4).to_string(),
+            upload_id: self.upload_id,
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             ttl: self.ttl.map(Duration::from),
             references: self.references.clone(),
@@ -121,10 +120,7 @@ impl Upload {
 /// The content, and its length where it is a file's.
 fn open(path: &Path) -> anyhow::Result<(Content, Option<u64>)> {
     if path == Path::new("-") {
-        return Ok((Content::new(std::io::stdin()), None));
+        return Ok((Content::stream(std::io::stdin()), None));
     }
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let metadata = file.metadata()?;
-    let size = metadata.is_file().then_some(metadata.len());
-    Ok((Content::new(file), size))
+    Content::open(path).with_context(|| format!("cannot read {}", path.display()))
 }

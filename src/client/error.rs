@@ -14,6 +14,9 @@ pub enum ClientError {
         "{0} is not an address of the form http://HOST:PORT; TLS is not available in this version"
     )]
     Address(String),
+    /// What is to be passed on as a trace is none.
+    #[error("{0} is not a traceparent")]
+    Traceparent(String),
     /// The server cannot be reached.
     #[error("cannot reach the server")]
     Connection(#[from] tonic::transport::Error),

@@ -9,14 +9,14 @@ use crate::proto::{
 impl Client {
     /// Ties files to a reference, all of them or none.
     pub async fn attach(&self, request: AttachFilesRequest) -> Result<()> {
-        self.files.clone().attach_files(request).await?;
+        self.files.clone().attach_files(self.request(request)?).await?;
         Ok(())
     }
 
     /// Unties files from a reference, all of them or none; tells how many were deleted because they lived
     /// only for it.
     pub async fn detach(&self, request: DetachFilesRequest) -> Result<DetachFilesResponse> {
-        Ok(self.files.clone().detach_files(request).await?.into_inner())
+        Ok(self.files.clone().detach_files(self.request(request)?).await?.into_inner())
     }
 
     /// Unties every file from a reference that is gone; tells how many there were, and how many of them were
@@ -25,6 +25,6 @@ impl Client {
         &self,
         request: DeleteReferenceRequest,
     ) -> Result<DeleteReferenceResponse> {
-        Ok(self.files.clone().delete_reference(request).await?.into_inner())
+        Ok(self.files.clone().delete_reference(self.request(request)?).await?.into_inner())
     }
 }

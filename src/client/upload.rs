@@ -1,24 +1,31 @@
-//! The messages of an upload, read and hashed on a thread that may block.
+//! Uploads: read and hashed on a thread that may block, and gone on with after whatever breaks them off.
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read},
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
-use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle, spawn_blocking},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use uuid::Uuid;
 
+use super::{Client, ClientError, Content, Result, retry::Retries};
 use crate::proto::{
-    Reference, UploadFileRequest, UploadFinish, UploadStart, upload_file_request::Message,
+    CancelUploadRequest, File, GetUploadRequest, GetUploadResponse, Reference, UploadFileRequest,
+    UploadFinish, UploadStart, upload_file_request::Message,
 };
 
-/// Bytes in a message: the size from which on larger ones gain nothing.
-const CHUNK_BYTES: usize = 256 * 1024;
 /// Messages read ahead of the network.
 const READ_AHEAD: usize = 4;
 
@@ -33,92 +40,128 @@ pub struct NewFile {
     pub filename: String,
     /// Its length in bytes, where it is known: any other is refused.
     pub size_bytes: Option<u64>,
-    /// A UUID that makes a retry safe; empty: none.
-    pub upload_id: String,
+    /// A UUID by which another process can go on with the upload; `None`: a fresh one.
+    pub upload_id: Option<Uuid>,
     /// The caller's own labels.
     pub labels: BTreeMap<String, String>,
     /// Its life; `None`: the purpose's default.
-    pub ttl: Option<std::time::Duration>,
+    pub ttl: Option<Duration>,
     /// What it belongs to from the start.
     pub references: Vec<Reference>,
     /// Whether it goes when its last reference goes.
     pub delete_when_unreferenced: bool,
 }
 
-/// Where the bytes come from.
-pub struct Content(Box<dyn Read + Send>);
+/// How one attempt went.
+type Sent = std::result::Result<File, Status>;
 
-impl Content {
-    /// Everything that `reader` gives until its end.
-    pub fn new(reader: impl Read + Send + 'static) -> Self {
-        Self(Box::new(reader))
-    }
-}
+/// What is called with the bytes that have been sent so far.
+type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// How reading went; asked after the call.
-pub(super) struct Reading(Arc<Mutex<Option<io::Error>>>);
-
-impl Reading {
-    pub(super) fn outcome(&self) -> io::Result<()> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(error) => Err(error),
-            None => Ok(()),
+impl Client {
+    /// Uploads a file. It goes on after whatever breaks it off, from where the server's durable bytes end, until
+    /// attempts fail that gain nothing. The content is hashed while it is sent, the server checks the hash, and
+    /// what it answers is checked here. `progress` is called with the bytes sent so far, which never become fewer.
+    pub async fn upload(
+        &self,
+        file: NewFile,
+        mut content: Content,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<File> {
+        let mut start = start(file);
+        let progress = never_back(progress);
+        let (mut retries, mut reached) = (Retries::default(), 0);
+        loop {
+            let sent;
+            (content, sent) = self.attempt(&start, content, Arc::clone(&progress)).await?;
+            let status = match sent {
+                Ok(file) => return check(file, content).await,
+                Err(status) => status,
+            };
+            let offset = match beyond(&status) {
+                Some(offset) => offset,
+                None => {
+                    self.pause_after(status.clone(), &mut retries).await?;
+                    match self.persisted(&start).await? {
+                        GetUploadResponse { file: Some(file), .. } => {
+                            return check(file, content).await;
+                        }
+                        unfinished => unfinished.persisted_size_bytes,
+                    }
+                }
+            };
+            if offset > reached {
+                retries.gained();
+                reached = offset;
+            }
+            let can_go_on;
+            (content, can_go_on) = seek(content, offset).await?;
+            if !can_go_on {
+                return Err(status.into());
+            }
+            start.offset = offset;
         }
     }
-}
 
-/// The messages of one upload: start, data, and finish only where reading came to its end.
-pub(super) fn messages(
-    file: NewFile,
-    content: Content,
-    progress: impl Fn(u64) + Send + 'static,
-) -> (Messages, Reading) {
-    let (sender, receiver) = mpsc::channel(READ_AHEAD);
-    let failure = Arc::new(Mutex::new(None));
-    let seen = Arc::clone(&failure);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = send_all(file, content, progress, &sender) {
-            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        }
-    });
-    (Messages(receiver), Reading(seen))
-}
+    /// How far an upload has come, or its file once it is finished.
+    pub async fn find_upload(&self, user_id: &str, upload_id: &Uuid) -> Result<GetUploadResponse> {
+        let (upload_id, user_id) = (upload_id.to_string(), user_id.to_owned());
+        self.ask(GetUploadRequest { upload_id, user_id }, async |mut files, request| {
+            files.get_upload(request).await
+        })
+        .await
+    }
 
-/// Sends until the end, or until the call is over and nobody receives.
-fn send_all(
-    file: NewFile,
-    mut content: Content,
-    progress: impl Fn(u64),
-    sender: &mpsc::Sender<UploadFileRequest>,
-) -> io::Result<()> {
-    let send = |message| {
-        let message = Some(message);
-        sender.blocking_send(UploadFileRequest { message }).is_ok()
-    };
-    if !send(Message::Start(start(file))) {
-        return Ok(());
+    /// Gives an unfinished upload up.
+    pub async fn cancel_upload(&self, user_id: &str, upload_id: &Uuid) -> Result<()> {
+        let (upload_id, user_id) = (upload_id.to_string(), user_id.to_owned());
+        let request = self.request(CancelUploadRequest { upload_id, user_id })?;
+        self.files.clone().cancel_upload(request).await?;
+        Ok(())
     }
-    let (mut sent, mut sha256) = (0, Sha256::new());
-    loop {
-        let chunk = read_chunk(&mut content.0)?;
-        if chunk.is_empty() {
-            break;
-        }
-        sha256.update(&chunk);
-        sent += chunk.len() as u64;
-        if !send(Message::Data(chunk)) {
-            return Ok(());
-        }
-        progress(sent);
+
+    /// Sends the content from where it is, and gives it back.
+    async fn attempt(
+        &self,
+        start: &UploadStart,
+        content: Content,
+        progress: Progress,
+    ) -> Result<(Content, Sent)> {
+        let (sender, messages) = mpsc::channel(READ_AHEAD);
+        let reading = read_ahead(start.clone(), content, progress, sender);
+        let request = self.request(ReceiverStream::new(messages))?;
+        let answer = self.files.clone().upload_file(request).await;
+        let (content, read) = reading.await?;
+        // Why reading failed says more than that the server missed the end.
+        read?;
+        let sent = match answer {
+            Ok(answer) => {
+                Ok(answer.into_inner().file.ok_or(ClientError::Incomplete("the file"))?)
+            }
+            Err(status) => Err(status),
+        };
+        Ok((content, sent))
     }
-    let sha256 = Bytes::copy_from_slice(&sha256.finalize());
-    send(Message::Finish(UploadFinish { sha256 }));
-    Ok(())
+
+    /// Where the upload can go on; an upload that is not known has nothing durable.
+    async fn persisted(&self, start: &UploadStart) -> Result<GetUploadResponse> {
+        let UploadStart { upload_id, user_id, .. } = start.clone();
+        let asked = self
+            .ask(GetUploadRequest { upload_id, user_id }, async |mut files, request| {
+                files.get_upload(request).await
+            });
+        match asked.await {
+            Err(ClientError::Call(status)) if status.code() == Code::NotFound => {
+                Ok(GetUploadResponse::default())
+            }
+            asked => asked,
+        }
+    }
 }
 
 fn start(file: NewFile) -> UploadStart {
     UploadStart {
-        upload_id: file.upload_id,
+        upload_id: file.upload_id.unwrap_or_else(Uuid::new_v4).to_string(),
         user_id: file.user_id,
         purpose: file.purpose,
         filename: file.filename,
@@ -131,32 +174,92 @@ fn start(file: NewFile) -> UploadStart {
     }
 }
 
-/// The next chunk, full unless it is the last; empty at the end.
-fn read_chunk(reader: &mut dyn Read) -> io::Result<Bytes> {
-    let mut chunk = BytesMut::zeroed(CHUNK_BYTES);
-    let mut filled = 0;
-    while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Tells `progress` of nothing twice.
+fn never_back(progress: impl Fn(u64) + Send + Sync + 'static) -> Progress {
+    let most = AtomicU64::new(0);
+    Arc::new(move |sent| {
+        if most.fetch_max(sent, Ordering::Relaxed) < sent {
+            progress(sent);
         }
-    }
-    chunk.truncate(filled);
-    Ok(chunk.freeze())
+    })
 }
 
-/// The messages as the call takes them.
-pub(super) struct Messages(mpsc::Receiver<UploadFileRequest>);
+/// The offset at which the server wants to go on, where it says so.
+fn beyond(status: &Status) -> Option<i64> {
+    let info = status.get_details_error_info()?;
+    let told =
+        info.metadata.get("persisted_size_bytes").filter(|_| info.reason == "OFFSET_MISMATCH");
+    told.and_then(|size| size.parse().ok())
+}
 
-impl Stream for Messages {
-    type Item = UploadFileRequest;
+/// A content, and how reading it went.
+type Read = (Content, io::Result<()>);
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<UploadFileRequest>> {
-        self.0.poll_recv(context)
+fn read_ahead(
+    start: UploadStart,
+    mut content: Content,
+    progress: Progress,
+    sender: mpsc::Sender<UploadFileRequest>,
+) -> JoinHandle<Read> {
+    spawn_blocking(move || {
+        let read = send_all(start, &mut content, &progress, &sender);
+        (content, read)
+    })
+}
+
+/// Sends until the end, or until the call is over and nobody receives.
+fn send_all(
+    start: UploadStart,
+    content: &mut Content,
+    progress: &Progress,
+    sender: &mpsc::Sender<UploadFileRequest>,
+) -> io::Result<()> {
+    let send = |message| {
+        let message = Some(message);
+        sender.blocking_send(UploadFileRequest { message }).is_ok()
+    };
+    if !send(Message::Start(start)) {
+        return Ok(());
+    }
+    loop {
+        let chunk = content.next()?;
+        if chunk.is_empty() {
+            break;
+        }
+        if !send(Message::Data(chunk)) {
+            return Ok(());
+        }
+        progress(content.position());
+    }
+    let sha256 = Bytes::copy_from_slice(&content.sha256());
+    send(Message::Finish(UploadFinish { sha256 }));
+    Ok(())
+}
+
+/// Goes to `offset`, where that can be.
+async fn seek(mut content: Content, offset: i64) -> Result<(Content, bool)> {
+    let sought = spawn_blocking(move || {
+        let sought = content.seek(offset.unsigned_abs());
+        (content, sought)
+    });
+    let (content, can_go_on) = sought.await?;
+    Ok((content, can_go_on?))
+}
+
+/// Whether the file that the server has is the content, all of it.
+async fn check(file: File, mut content: Content) -> Result<File> {
+    let rest = spawn_blocking(move || {
+        // A file that was finished before is answered before all of it is sent again.
+        while !content.next()?.is_empty() {}
+        Ok::<_, io::Error>((content.position(), content.sha256()))
+    });
+    let (size_bytes, sha256) = rest.await??;
+    let same = file.sha256 == sha256[..] && file.size_bytes.unsigned_abs() == size_bytes;
+    if same { Ok(file) } else { Err(ClientError::Incomplete("the content")) }
+}
+
+impl From<JoinError> for ClientError {
+    fn from(error: JoinError) -> Self {
+        Self::Io(io::Error::other(error))
     }
 }

@@ -7,6 +7,7 @@ mod balanced;
 mod browser;
 mod cli;
 mod cli_lifecycle;
+mod client;
 mod contract;
 mod files;
 mod lifecycle;

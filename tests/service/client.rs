@@ -1,0 +1,265 @@
+//! The Rust client, over connections that break.
+
+use std::{
+    collections::VecDeque,
+    io::Cursor,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use files::{
+    client::{Client, ClientError, Content, NewFile},
+    proto::{File, ListFilesRequest},
+};
+use futures_util::TryStreamExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+use uuid::Uuid;
+
+use crate::support::{Result, TestServer};
+
+const SIZE: usize = 24_000_001;
+
+/// After how many bytes of each direction a connection breaks; those that follow the last are whole.
+type Cuts = Arc<Mutex<VecDeque<(u64, u64)>>>;
+
+/// A way to the server that breaks as it is told.
+struct Way {
+    address: SocketAddr,
+    cuts: Cuts,
+    connections: Arc<AtomicU64>,
+}
+
+impl Way {
+    async fn to(server: SocketAddr, cuts: &[(u64, u64)]) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let cuts: Cuts = Arc::new(Mutex::new(cuts.iter().copied().collect()));
+        let connections = Arc::new(AtomicU64::new(0));
+        let (left, count) = (Arc::clone(&cuts), Arc::clone(&connections));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let cut =
+                    left.lock().expect("the cuts").pop_front().unwrap_or((u64::MAX, u64::MAX));
+                tokio::spawn(forward(client, server, cut));
+            }
+        });
+        Ok(Self { address, cuts, connections })
+    }
+
+    async fn client(&self) -> Result<Client> {
+        Ok(Client::connect(&format!("http://{}", self.address)).await?)
+    }
+
+    fn assert_used_up(&self, breaks: u64) {
+        assert!(self.cuts.lock().expect("the cuts").is_empty());
+        assert!(self.connections.load(Ordering::SeqCst) > breaks);
+    }
+}
+
+async fn forward(client: TcpStream, server: SocketAddr, (up, down): (u64, u64)) -> Result {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = TcpStream::connect(server).await?.into_split();
+    // Whichever direction comes to its cut first breaks both.
+    tokio::select! {
+        ended = copy(from_client, to_server, up) => ended,
+        ended = copy(from_server, to_client, down) => ended,
+    }
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut left: u64) -> Result {
+    let mut buffer = vec![0; 64 * 1024];
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = from.read(&mut buffer[..most]).await?;
+        if read == 0 {
+            break;
+        }
+        to.write_all(&buffer[..read]).await?;
+        left -= read as u64;
+    }
+    Ok(())
+}
+
+fn content() -> Vec<u8> {
+    (0..SIZE).map(|n| (n % 251) as u8).collect()
+}
+
+fn new_file() -> NewFile {
+    NewFile {
+        user_id: "user-1".to_owned(),
+        purpose: "assistants".to_owned(),
+        filename: "a.txt".to_owned(),
+        ..NewFile::default()
+    }
+}
+
+async fn uploaded(client: &Client, file: NewFile) -> Result<(File, Vec<u64>)> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let content = Content::seekable(Cursor::new(content()));
+    let progress = move |sent| seen.lock().expect("the progress").push(sent);
+    let file = client.upload(file, content, progress).await?;
+    let told = told.lock().expect("the progress").clone();
+    Ok((file, told))
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_every_break() -> Result {
+    let server = TestServer::start().await?;
+    let cuts =
+        [(9_000_000, u64::MAX), (5_000_000, u64::MAX), (100, u64::MAX), (7_000_000, u64::MAX)];
+    let way = Way::to(server.grpc, &cuts).await?;
+    let (file, told) = uploaded(&way.client().await?, new_file()).await?;
+    way.assert_used_up(4);
+    assert_eq!(file.size_bytes, SIZE as i64);
+    assert!(told.is_sorted() && told.last() == Some(&(SIZE as u64)), "{told:?}");
+    assert_eq!(server.rows("files").await?, 1);
+    let mut back = Vec::new();
+    way.client().await?.download(&file.id, "user-1", &mut back, |_, _| ()).await?;
+    assert!(back == content());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_found_again() -> Result {
+    let server = TestServer::start().await?;
+    // The answer to an upload is some hundred bytes, and the first of them are lost, too.
+    let way = Way::to(server.grpc, &[(u64::MAX, 200)]).await?;
+    let (file, _) = uploaded(&way.client().await?, new_file()).await?;
+    way.assert_used_up(1);
+    assert_eq!(file.size_bytes, SIZE as i64);
+    assert_eq!(server.rows("files").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_in_another_process() -> Result {
+    let server = TestServer::start().await?;
+    let way = Way::to(server.grpc, &[(17_000_000, u64::MAX)]).await?;
+    let upload_id = Some(Uuid::new_v4());
+    let first = Content::stream(Cursor::new(content()));
+    let file = || NewFile { upload_id, ..new_file() };
+    // A stream cannot be read again from what was on its way.
+    let broken = way.client().await?.upload(file(), first, |_| ()).await;
+    assert!(matches!(broken, Err(ClientError::Call(_))), "{broken:?}");
+    let client = way.client().await?;
+    let known = client.find_upload("user-1", &upload_id.expect("an id")).await?;
+    assert!(known.persisted_size_bytes > 10_000_000);
+    uploaded(&client, file()).await?;
+    let (again, _) = uploaded(&client, file()).await?;
+    assert_eq!(again.size_bytes, SIZE as i64);
+    assert_eq!(server.rows("files").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_content_for_a_finished_upload_is_noticed() -> Result {
+    let server = TestServer::start().await?;
+    let client = Client::connect(&format!("http://{}", server.grpc)).await?;
+    let file = NewFile { upload_id: Some(Uuid::new_v4()), ..new_file() };
+    uploaded(&client, file.clone()).await?;
+    let other = Content::seekable(Cursor::new(b"another".to_vec()));
+    let answer = client.upload(file, other, |_| ()).await;
+    assert!(matches!(answer, Err(ClientError::Incomplete(_))), "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_download_goes_on_after_every_break() -> Result {
+    let server = TestServer::start().await?;
+    let file = server.upload("a.txt", content()).await?;
+    let way = Way::to(server.grpc, &[(u64::MAX, 9_000_000), (u64::MAX, 50), (u64::MAX, 8_000_000)]);
+    let way = way.await?;
+    let mut back = Vec::new();
+    let told = Mutex::new(0);
+    let progress = |received, size| {
+        assert_eq!(size, SIZE as u64);
+        let mut told = told.lock().expect("the progress");
+        assert!(received > *told);
+        *told = received;
+    };
+    way.client().await?.download(&file.id, "user-1", &mut back, progress).await?;
+    way.assert_used_up(3);
+    assert!(back == content());
+    Ok(())
+}
+
+#[tokio::test]
+async fn listings_go_on_after_a_break_and_calls_end_in_time() -> Result {
+    let server = TestServer::start().await?;
+    for n in 0..5 {
+        server.upload(&format!("{n}.txt"), "x").await?;
+    }
+    let way = Way::to(server.grpc, &[(u64::MAX, 700)]).await?;
+    let client = way.client().await?;
+    let request =
+        ListFilesRequest { user_id: "user-1".to_owned(), page_size: 1, ..Default::default() };
+    let names: Vec<String> =
+        client.list(request).map_ok(|file| file.filename).try_collect().await?;
+    assert_eq!(names.len(), 5);
+    way.assert_used_up(1);
+    let late = client.within(Duration::ZERO).capabilities().await;
+    assert!(matches!(late, Err(ClientError::Call(status)) if status.message().contains("time")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_deadline_and_the_trace_are_passed_on() -> Result {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let client = Client::connect(&format!("http://{}", listener.local_addr()?)).await?;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let client = client.traced(trace)?.within(Duration::from_secs(5));
+    let call = tokio::spawn(async move { client.capabilities().await });
+    // Header fields that no table knows go as they are: HPACK without Huffman has to be looked for in both forms.
+    let (mut stream, _) = listener.accept().await?;
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await?;
+    while !has(&seen, b"traceparent") && !has(&seen, &huffman("traceparent")) {
+        let read = stream.read(&mut buffer).await?;
+        assert!(read > 0, "the call ended without a trace");
+        seen.extend_from_slice(&buffer[..read]);
+    }
+    assert!(has(&seen, b"grpc-timeout") || has(&seen, &huffman("grpc-timeout")));
+    call.abort();
+    Ok(())
+}
+
+fn has(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// The whole bytes of a word in HPACK's Huffman code (RFC 7541, appendix B), for the letters used here.
+fn huffman(word: &str) -> Vec<u8> {
+    let code = |letter| match letter {
+        'a' => "00011",
+        'c' => "00100",
+        'e' => "00101",
+        'g' => "100110",
+        'i' => "00110",
+        'm' => "101001",
+        'n' => "101010",
+        'o' => "00111",
+        'p' => "101011",
+        'r' => "101100",
+        't' => "01001",
+        'u' => "101101",
+        '-' => "010110",
+        _ => unreachable!("no such letter here"),
+    };
+    let bits: String = word.chars().map(code).collect();
+    let whole = bits.len() / 8;
+    let byte = |n: usize| u8::from_str_radix(&bits[n * 8..n * 8 + 8], 2).expect("bits");
+    (0..whole).map(byte).collect()
+}
