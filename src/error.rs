@@ -51,8 +51,10 @@ pub enum ErrorCode {
     StorageUnavailable,
     /// The process is draining.
     ShuttingDown,
-    /// The contract has it; this version does not.
-    Unimplemented,
+    /// HTTP: the URL has made its one file already.
+    UploadUrlUsed,
+    /// HTTP: the tus client speaks another version.
+    TusVersionUnsupported,
     /// A bug of ours.
     Internal,
     /// A live row whose blob is missing or damaged.
@@ -103,7 +105,10 @@ impl ErrorCode {
             Self::UploadStalled => Row(Code::DeadlineExceeded, 408, "UPLOAD_STALLED"),
             Self::StorageUnavailable => Row(Code::Unavailable, 503, "STORAGE_UNAVAILABLE"),
             Self::ShuttingDown => Row(Code::Unavailable, 503, "SHUTTING_DOWN"),
-            Self::Unimplemented => Row(Code::Unimplemented, 501, "UNIMPLEMENTED"),
+            Self::UploadUrlUsed => Row(Code::AlreadyExists, 409, "UPLOAD_URL_USED"),
+            Self::TusVersionUnsupported => {
+                Row(Code::FailedPrecondition, 412, "TUS_VERSION_UNSUPPORTED")
+            }
             Self::Internal => Row(Code::Internal, 500, "INTERNAL"),
             Self::ContentDamaged => Row(Code::DataLoss, 500, "CONTENT_DAMAGED"),
             Self::MethodNotAllowed => Row(Code::Unimplemented, 405, "METHOD_NOT_ALLOWED"),

@@ -87,6 +87,11 @@ impl FileService {
         &self.policy
     }
 
+    /// What time it is here.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// From now on the service calls itself not ready; calls under way go on.
     pub fn begin_shutdown(&self) {
         self.draining.store(true, Ordering::Release);

@@ -3,6 +3,7 @@
 pub mod keys;
 pub mod link;
 pub mod markdown;
+pub mod upload;
 
 use std::time::Duration;
 
@@ -11,9 +12,12 @@ use url::Url;
 use crate::{clock::Timestamp, error::ErrorCode};
 use keys::KeyRing;
 use link::{Grant, SignedQuery};
+use upload::{UploadGrant, UploadQuery};
 
 /// The path that every signed URL has.
 pub const DOWNLOAD_PATH: &str = "/v1/files/download";
+/// The path that every URL to upload through has.
+pub const UPLOAD_PATH: &str = "/v1/files/upload";
 /// Longest life of a link.
 pub const TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Expiry times are rounded up to this grid, so that signing again soon gives the same URL.
@@ -54,20 +58,33 @@ impl LinkError {
 #[derive(Debug)]
 pub struct UrlSigner {
     keys: KeyRing,
-    endpoint: String,
+    base: String,
 }
 
 impl UrlSigner {
     /// A signer whose links begin with `public_base`, an `http` or `https` URL; a path in it is kept.
     pub fn new(keys: KeyRing, public_base: &Url) -> Self {
-        let base = public_base.as_str().trim_end_matches('/');
-        Self { keys, endpoint: format!("{base}{DOWNLOAD_PATH}") }
+        Self { keys, base: public_base.as_str().trim_end_matches('/').to_owned() }
     }
 
     /// The URL that gives out what `grant` allows while the file's epoch is `epoch`.
     pub fn sign(&self, grant: &Grant, epoch: u64) -> String {
         let signature = hex::encode(self.keys.sign(&grant.message(epoch)));
-        format!("{}?{}", self.endpoint, grant.query(&signature))
+        format!("{}{DOWNLOAD_PATH}?{}", self.base, grant.query(&signature))
+    }
+
+    /// The URL through which what `grant` allows can be uploaded.
+    pub fn sign_upload(&self, grant: &UploadGrant) -> String {
+        let signature = hex::encode(self.keys.sign(&grant.message()));
+        format!("{}{UPLOAD_PATH}?{}", self.base, grant.query(&signature))
+    }
+
+    /// Checks a URL for an upload against the time.
+    pub fn verify_upload(&self, query: &UploadQuery, now: Timestamp) -> Result<(), LinkError> {
+        if !self.keys.verify(&query.grant.message(), &query.signature) {
+            return Err(LinkError::Signature);
+        }
+        in_time(query.grant.expires_unix_s, now)
     }
 
     /// Checks a link against the file's `epoch` (0 where there is no such file) and the time.
@@ -77,20 +94,24 @@ impl UrlSigner {
         if !self.keys.verify(&grant.message(epoch), query.signature()) {
             return Err(LinkError::Signature);
         }
-        let expires = Timestamp::from_unix_s(grant.expires_unix_s);
-        if now > expires {
-            return Err(LinkError::Expired);
-        }
-        if expires > now.plus(TTL_MAX) {
-            return Err(LinkError::TooLong);
-        }
-        Ok(())
+        in_time(grant.expires_unix_s, now)
     }
 
     /// The key ring, for other messages that only this deployment may make.
     pub fn keys(&self) -> &KeyRing {
         &self.keys
     }
+}
+
+fn in_time(expires_unix_s: i64, now: Timestamp) -> Result<(), LinkError> {
+    let expires = Timestamp::from_unix_s(expires_unix_s);
+    if now > expires {
+        return Err(LinkError::Expired);
+    }
+    if expires > now.plus(TTL_MAX) {
+        return Err(LinkError::TooLong);
+    }
+    Ok(())
 }
 
 /// When a link made at `now` for `ttl` ends, in Unix seconds: rounded up to a whole second, or to a whole

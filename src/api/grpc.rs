@@ -1,6 +1,5 @@
 //! The gRPC service: each call decodes its request, asks the use case and encodes the answer.
 
-mod decode;
 mod encode;
 mod request_id;
 pub mod server;
@@ -12,7 +11,7 @@ use futures_util::{Stream, StreamExt, stream as streams};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    api::status::to_status,
+    api::{decode, status::to_status},
     file::user::UserId,
     proto::{
         AttachFilesRequest, AttachFilesResponse, BatchCreateSignedUrlsRequest,
@@ -77,6 +76,14 @@ impl GrpcApi {
         let (user_id, upload_id) = decode::upload(&request.user_id, &request.upload_id)?;
         self.service.cancel_upload(&user_id, &upload_id).await?;
         Ok(CancelUploadResponse {})
+    }
+
+    fn upload_link(
+        &self,
+        request: CreateUploadUrlRequest,
+    ) -> Result<CreateUploadUrlResponse, ServiceError> {
+        let (upload_id, wanted) = decode::upload_link(request, self.service.policy())?;
+        Ok(encode::upload_link(&upload_id, self.service.create_upload_link(wanted)?))
     }
 
     async fn download(&self, request: DownloadFileRequest) -> Result<Downloads, ServiceError> {
@@ -195,11 +202,6 @@ fn answer<T>(outcome: Result<T, ServiceError>) -> Answer<T> {
     outcome.map(Response::new).map_err(|error| to_status(&error))
 }
 
-/// The answer to what the contract has and this version does not.
-fn not_available<T>(call: &'static str) -> Answer<T> {
-    Err(to_status(&ServiceError::Unimplemented(call)))
-}
-
 #[tonic::async_trait]
 impl FilesService for GrpcApi {
     type DownloadFileStream = Downloads;
@@ -268,9 +270,9 @@ impl FilesService for GrpcApi {
 
     async fn create_upload_url(
         &self,
-        _: Request<CreateUploadUrlRequest>,
+        request: Request<CreateUploadUrlRequest>,
     ) -> Answer<CreateUploadUrlResponse> {
-        not_available("CreateUploadUrl")
+        answer(self.upload_link(request.into_inner()))
     }
 
     async fn update_file(&self, request: Request<UpdateFileRequest>) -> Answer<UpdateFileResponse> {

@@ -1,4 +1,4 @@
-//! The download sidecar: validates a link and streams what it grants. HTTP/1.1, read only.
+//! The sidecar: validates a signed URL and streams what it grants, out or in. HTTP/1.1.
 
 mod answer;
 mod body;
@@ -6,6 +6,7 @@ mod cors;
 mod preconditions;
 mod refusal;
 pub mod serve;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +16,8 @@ use url::Url;
 
 use crate::{
     error::ErrorCode,
-    service::{FileRecord, FileService, ServiceError},
-    signing::{DOWNLOAD_PATH, link::SignedQuery},
+    service::{FileRecord, FileService, ServiceError, upload::UPLOAD_URL_BYTES_MAX},
+    signing::{DOWNLOAD_PATH, UPLOAD_PATH, link::SignedQuery},
     storage::ByteRange,
     telemetry::RequestId,
 };
@@ -24,6 +25,7 @@ use answer::Entity;
 pub use body::Body;
 use preconditions::{Selected, select};
 use refusal::{plain, refusal};
+pub use upload::Incoming;
 
 /// Longest request line in bytes (method, target and version).
 const REQUEST_LINE_BYTES_MAX: usize = 2 * 1024;
@@ -86,15 +88,20 @@ impl Sidecar {
     }
 
     /// Answers one request; every request gets an answer.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
+    pub async fn answer<B: Incoming>(&self, request: Request<B>) -> Response<Body> {
         let id = RequestId::of(request.headers());
+        let (path, origin) = (request.uri().path().to_owned(), cors::origin(request.headers()));
         // Made only where something is to be logged: it costs more than a small file's look-up.
-        let span = || id.span("http", request.uri().path());
-        let mut response = self.route(&request, &span).await;
+        let span = || id.span("http", &path);
+        let mut response = match path == UPLOAD_PATH {
+            true => self.route_upload(request, &span).await,
+            false => self.route(&request, &span).await,
+        };
         if tracing::enabled!(Level::DEBUG) {
             tracing::debug!(parent: &span(), status = response.status().as_u16(), "answered");
         }
-        cors::allow_origin(&self.options.cors_origins, request.headers(), response.headers_mut());
+        let origins = &self.options.cors_origins;
+        cors::allow_origin(origins, origin.as_ref(), response.headers_mut());
         response.headers_mut().insert(RequestId::HEADER, id.into_value());
         response
     }
@@ -117,6 +124,29 @@ impl Sidecar {
             return refused;
         }
         match self.download(request, span).await {
+            Ok(response) => response,
+            Err(error) => span().in_scope(|| refusal::of_error(&error)),
+        }
+    }
+
+    /// What is about an upload; OPTIONS says what is spoken, whether or not it is a preflight.
+    async fn route_upload<B: Incoming>(
+        &self,
+        request: Request<B>,
+        span: &impl Fn() -> Span,
+    ) -> Response<Body> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        if method == Method::OPTIONS {
+            let mut response = upload::options();
+            if !self.options.cors_origins.is_empty() {
+                cors::allow_uploads(response.headers_mut());
+            }
+            return response;
+        }
+        if let Some(refused) = refuse_too_long(method, uri, headers) {
+            return refused;
+        }
+        match self.upload(request).await {
             Ok(response) => response,
             Err(error) => span().in_scope(|| refusal::of_error(&error)),
         }
@@ -178,8 +208,13 @@ fn refuse_too_long(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Re
     let authority = uri.authority().map_or(0, |it| it.as_str().len() + "https://".len());
     let target = authority + uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
     let line = method.as_str().len() + target + "  HTTP/1.1".len();
-    if line > REQUEST_LINE_BYTES_MAX {
-        return Some(refusal(ErrorCode::UriTooLong, "the request line is over 2 KiB"));
+    let most = match uri.path() {
+        UPLOAD_PATH => UPLOAD_URL_BYTES_MAX + REQUEST_LINE_BYTES_MAX,
+        _ => REQUEST_LINE_BYTES_MAX,
+    };
+    if line > most {
+        let message = format!("the request line is over {} KiB", most / 1024);
+        return Some(refusal(ErrorCode::UriTooLong, &message));
     }
     let field = |(name, value): (&HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + ": \r\n".len()

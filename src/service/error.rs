@@ -57,9 +57,12 @@ pub enum ServiceError {
     /// The process is about to end.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
-    /// The contract has it, this version does not.
-    #[error("{0} is not available in this version")]
-    Unimplemented(&'static str),
+    /// The URL has made its one file.
+    #[error("this URL has been used for another content")]
+    UploadUrlUsed,
+    /// The tus client speaks no version that is spoken here.
+    #[error("tus-resumable: must be 1.0.0")]
+    TusVersion,
     /// The operating system failed us.
     #[error("the operating system gave no randomness")]
     Randomness(#[from] getrandom::Error),
@@ -69,6 +72,21 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// More bytes than the file may have.
+    pub const fn too_large(bytes_max: u64) -> Self {
+        Self::Upload(UploadError::TooLarge { bytes_max })
+    }
+
+    /// The content has another length than was promised.
+    pub const fn size_mismatch(promised: u64, received: u64) -> Self {
+        Self::Upload(UploadError::SizeMismatch { promised, received })
+    }
+
+    /// The data does not begin where the durable bytes end.
+    pub const fn offset_mismatch(persisted_size_bytes: u64) -> Self {
+        Self::Metadata(MetadataError::OffsetMismatch { persisted_size_bytes })
+    }
+
     /// The row of the error table.
     pub const fn code(&self) -> ErrorCode {
         match self {
@@ -84,7 +102,8 @@ impl ServiceError {
             Self::UploadStalled { .. } => ErrorCode::UploadStalled,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::ShuttingDown => ErrorCode::ShuttingDown,
-            Self::Unimplemented(_) => ErrorCode::Unimplemented,
+            Self::UploadUrlUsed => ErrorCode::UploadUrlUsed,
+            Self::TusVersion => ErrorCode::TusVersionUnsupported,
             Self::Randomness(_) | Self::Task(_) => ErrorCode::Internal,
         }
     }

@@ -4,6 +4,7 @@
 mod attempt;
 mod begin;
 mod keeper;
+mod link;
 mod pieces;
 pub(super) mod running;
 mod status;
@@ -21,6 +22,7 @@ use crate::{
     metadata::{Deletion, FileRecord, MetadataError},
 };
 use begin::Beginning;
+pub use link::{UPLOAD_URL_BYTES_MAX, UploadLink, UploadLinkSpec};
 pub use pieces::{UploadPart, UploadParts};
 
 /// What a caller says before the bytes.

@@ -159,14 +159,14 @@ impl<'a> Parameters<'a> {
 }
 
 /// Digits only: no sign, no leading zero.
-fn parse_expires(text: &str) -> Option<i64> {
+pub(super) fn parse_expires(text: &str) -> Option<i64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let strict = digits && !text.starts_with('0') && text.len() <= EXPIRES_DIGITS_MAX;
     strict.then(|| text.parse().ok()).flatten()
 }
 
 /// 64 lower-case hex digits.
-fn parse_signature(text: &str) -> Option<Signature> {
+pub(super) fn parse_signature(text: &str) -> Option<Signature> {
     let lower = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let mut signature = Signature::default();
     (lower && hex::decode_to_slice(text, &mut signature).is_ok()).then_some(signature)

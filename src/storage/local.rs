@@ -283,8 +283,12 @@ impl BlobWriter for LocalWriter {
 
     async fn suspend(self: Box<Self>) -> Result<Option<Checkpoint>> {
         match self.state {
-            // Sending it again costs less than keeping it.
-            WriterState::Small(_) => Ok(None),
+            WriterState::Small(held) if held.is_empty() => Ok(None),
+            WriterState::Small(held) => {
+                let mut staged = StagedFile::create(self.disk, self.key)?;
+                staged.write(vec![held.into()]).await?;
+                Ok(Checkpoint::plain(staged.leave().await?))
+            }
             WriterState::Staged(staged) => Ok(Checkpoint::plain(staged.leave().await?)),
         }
     }

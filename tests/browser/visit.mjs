@@ -3,21 +3,10 @@
 // Standard input: a JSON array of URLs. Standard output: a JSON array with, for each, whether it became a
 // download, what the browser complained of, the text that is shown, and the share of its pixels by colour.
 
-import { createRequire } from "node:module";
 import { text } from "node:stream/consumers";
 
-const require = createRequire(process.env.FILES_TEST_NODE_MODULES + "/");
-const { chromium } = require("playwright-core");
+import { launch } from "./chromium.mjs";
 
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--no-first-run",
-  "--disable-quic",
-];
 // What a PDF's viewer and late scripts need until they have shown what they have.
 const SETTLE_MS = 1500;
 
@@ -78,7 +67,7 @@ async function visit(context, url) {
 }
 
 const urls = JSON.parse(await text(process.stdin));
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
+const browser = await launch();
 const context = await browser.newContext();
 const results = [];
 for (const url of urls) {

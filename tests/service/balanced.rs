@@ -26,7 +26,7 @@ const WANTED: &str = "FILES_TEST_BALANCED";
 const REPLICAS: usize = 3;
 
 /// The modules of the suite.
-const SUITE: [&str; 10] = [
+const SUITE: [&str; 11] = [
     "bad_input::",
     "cli::",
     "cli_lifecycle::",
@@ -36,6 +36,7 @@ const SUITE: [&str; 10] = [
     "links::",
     "resume::",
     "sidecar::",
+    "upload_url::",
     "uploads::",
 ];
 

@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use files::proto::{CreateSignedUrlRequest, Disposition};
+use files::proto::{
+    CreateSignedUrlRequest, CreateUploadUrlRequest, Disposition, GetFileRequest, ListFilesRequest,
+};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +16,10 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{Result, TestServer, tool};
+use crate::{
+    support::{Result, TestServer, start, target, tool},
+    way::Way,
+};
 
 /// What the browser made of a page.
 #[derive(Debug, Deserialize)]
@@ -27,12 +32,17 @@ struct Visit {
 }
 
 async fn visit(urls: &[String]) -> Result<Vec<Visit>> {
+    Ok(serde_json::from_slice(&run("visit.mjs", &serde_json::to_vec(urls)?).await?)?)
+}
+
+/// Runs a script that drives Chromium; what it writes.
+async fn run(script: &str, input: &[u8]) -> Result<Vec<u8>> {
     assert!(
         std::path::Path::new("/usr/bin/chromium").exists(),
         "Chromium is missing: run scripts/test, which installs it"
     );
     tool("node_modules/playwright-core");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/visit.mjs");
+    let script = format!("{}/tests/browser/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut child = Command::new("node")
         .arg(script)
         .env("FILES_TEST_NODE_MODULES", tool("node_modules"))
@@ -41,11 +51,11 @@ async fn visit(urls: &[String]) -> Result<Vec<Visit>> {
         .kill_on_drop(true)
         .spawn()?;
     let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(&serde_json::to_vec(urls)?).await?;
+    stdin.write_all(input).await?;
     drop(stdin);
     let output = child.wait_with_output().await?;
     assert!(output.status.success(), "the browser failed");
-    Ok(serde_json::from_slice(&output.stdout)?)
+    Ok(output.stdout)
 }
 
 /// A web page of somebody else's, and the place where scripts that do run report to.
@@ -177,5 +187,45 @@ async fn nothing_uploaded_runs_a_script() -> Result {
     assert!(reports.iter().all(|it| it.starts_with("/report-control")), "{reports:?}");
     let html_and_svg = &visits[..4];
     assert!(html_and_svg.iter().all(|visit| visit.downloads == 1), "{html_and_svg:?}");
+    Ok(())
+}
+
+/// What became of an upload from a page.
+#[derive(Debug, Deserialize)]
+struct Upload {
+    /// What the client had to try again for.
+    retries: usize,
+    /// The offsets at which it went on, as HEAD told them.
+    resumed_at: Vec<u64>,
+    file_id: String,
+    sha256: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_tus_client_in_a_page_goes_on_after_breaks() -> Result {
+    tool("node_modules/tus-js-client");
+    let site = Site::start(|_| "<title>a page of the platform's</title>".to_owned()).await?;
+    let origin = format!("http://{}", site.address);
+    let server = TestServer::configured(&[("FILES__HTTP__CORS_ORIGINS", &origin)]).await?;
+    // The preflight and the creation go before the content on connections of the browser's choice: all of those
+    // that carry much break.
+    let cuts = [(9_000_000, u64::MAX); 6];
+    let way = Way::to(server.http, &cuts).await?;
+    let request = CreateUploadUrlRequest { start: Some(start("clip.mp4")), ..Default::default() };
+    let url = server.client().await?.create_upload_url(request).await?.into_inner().url;
+    let endpoint = format!("http://{}{}", way.address, target(&url));
+    let input = serde_json::json!({"page": origin, "endpoint": endpoint, "size": 40_000_001});
+    let output = run("tus.mjs", &serde_json::to_vec(&input)?).await?;
+    let upload: Upload = serde_json::from_slice(&output)?;
+    assert!(
+        upload.retries >= 2 && upload.resumed_at.iter().any(|at| *at > 1_000_000),
+        "{upload:?}"
+    );
+    let request = GetFileRequest { file_id: upload.file_id, ..Default::default() };
+    let file = server.client().await?.get_file(request).await?.into_inner().file.expect("a file");
+    assert_eq!((file.size_bytes, file.filename.as_str()), (40_000_001, "clip.mp4"));
+    assert_eq!(hex::encode(&file.sha256), upload.sha256);
+    let request = ListFilesRequest { user_id: file.user_id, ..Default::default() };
+    assert_eq!(server.client().await?.list_files(request).await?.into_inner().files.len(), 1);
     Ok(())
 }

@@ -1,13 +1,8 @@
 //! The Rust client, over connections that break.
 
 use std::{
-    collections::VecDeque,
     io::Cursor,
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -18,77 +13,19 @@ use files::{
 use futures_util::TryStreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::TcpListener,
 };
 use uuid::Uuid;
 
-use crate::support::{Result, TestServer};
+use crate::{
+    support::{Result, TestServer},
+    way::Way,
+};
 
 const SIZE: usize = 24_000_001;
 
-/// After how many bytes of each direction a connection breaks; those that follow the last are whole.
-type Cuts = Arc<Mutex<VecDeque<(u64, u64)>>>;
-
-/// A way to the server that breaks as it is told.
-struct Way {
-    address: SocketAddr,
-    cuts: Cuts,
-    connections: Arc<AtomicU64>,
-}
-
-impl Way {
-    async fn to(server: SocketAddr, cuts: &[(u64, u64)]) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let cuts: Cuts = Arc::new(Mutex::new(cuts.iter().copied().collect()));
-        let connections = Arc::new(AtomicU64::new(0));
-        let (left, count) = (Arc::clone(&cuts), Arc::clone(&connections));
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
-                let cut =
-                    left.lock().expect("the cuts").pop_front().unwrap_or((u64::MAX, u64::MAX));
-                tokio::spawn(forward(client, server, cut));
-            }
-        });
-        Ok(Self { address, cuts, connections })
-    }
-
-    async fn client(&self) -> Result<Client> {
-        Ok(Client::connect(&format!("http://{}", self.address)).await?)
-    }
-
-    fn assert_used_up(&self, breaks: u64) {
-        assert!(self.cuts.lock().expect("the cuts").is_empty());
-        assert!(self.connections.load(Ordering::SeqCst) > breaks);
-    }
-}
-
-async fn forward(client: TcpStream, server: SocketAddr, (up, down): (u64, u64)) -> Result {
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = TcpStream::connect(server).await?.into_split();
-    // Whichever direction comes to its cut first breaks both.
-    tokio::select! {
-        ended = copy(from_client, to_server, up) => ended,
-        ended = copy(from_server, to_client, down) => ended,
-    }
-}
-
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut left: u64) -> Result {
-    let mut buffer = vec![0; 64 * 1024];
-    while left > 0 {
-        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = from.read(&mut buffer[..most]).await?;
-        if read == 0 {
-            break;
-        }
-        to.write_all(&buffer[..read]).await?;
-        left -= read as u64;
-    }
-    Ok(())
+async fn client(way: &Way) -> Result<Client> {
+    Ok(Client::connect(&format!("http://{}", way.address)).await?)
 }
 
 fn content() -> Vec<u8> {
@@ -120,13 +57,13 @@ async fn an_upload_goes_on_after_every_break() -> Result {
     let cuts =
         [(9_000_000, u64::MAX), (5_000_000, u64::MAX), (100, u64::MAX), (7_000_000, u64::MAX)];
     let way = Way::to(server.grpc, &cuts).await?;
-    let (file, told) = uploaded(&way.client().await?, new_file()).await?;
+    let (file, told) = uploaded(&client(&way).await?, new_file()).await?;
     way.assert_used_up(4);
     assert_eq!(file.size_bytes, SIZE as i64);
     assert!(told.is_sorted() && told.last() == Some(&(SIZE as u64)), "{told:?}");
     assert_eq!(server.rows("files").await?, 1);
     let mut back = Vec::new();
-    way.client().await?.download(&file.id, "user-1", &mut back, |_, _| ()).await?;
+    client(&way).await?.download(&file.id, "user-1", &mut back, |_, _| ()).await?;
     assert!(back == content());
     Ok(())
 }
@@ -136,7 +73,7 @@ async fn an_answer_that_was_lost_is_found_again() -> Result {
     let server = TestServer::start().await?;
     // The answer to an upload is some hundred bytes, and the first of them are lost, too.
     let way = Way::to(server.grpc, &[(u64::MAX, 200)]).await?;
-    let (file, _) = uploaded(&way.client().await?, new_file()).await?;
+    let (file, _) = uploaded(&client(&way).await?, new_file()).await?;
     way.assert_used_up(1);
     assert_eq!(file.size_bytes, SIZE as i64);
     assert_eq!(server.rows("files").await?, 1);
@@ -147,14 +84,15 @@ async fn an_answer_that_was_lost_is_found_again() -> Result {
 async fn an_upload_goes_on_in_another_process() -> Result {
     let server = TestServer::start().await?;
     let way = Way::to(server.grpc, &[(17_000_000, u64::MAX)]).await?;
-    let upload_id = Some(Uuid::new_v4());
+    let id = Uuid::new_v4();
+    let upload_id = Some(id);
     let first = Content::stream(Cursor::new(content()));
     let file = || NewFile { upload_id, ..new_file() };
     // A stream cannot be read again from what was on its way.
-    let broken = way.client().await?.upload(file(), first, |_| ()).await;
+    let broken = client(&way).await?.upload(file(), first, |_| ()).await;
     assert!(matches!(broken, Err(ClientError::Call(_))), "{broken:?}");
-    let client = way.client().await?;
-    let known = client.find_upload("user-1", &upload_id.expect("an id")).await?;
+    let client = client(&way).await?;
+    let known = client.find_upload("user-1", &id).await?;
     assert!(known.persisted_size_bytes > 10_000_000);
     uploaded(&client, file()).await?;
     let (again, _) = uploaded(&client, file()).await?;
@@ -189,7 +127,7 @@ async fn a_download_goes_on_after_every_break() -> Result {
         assert!(received > *told);
         *told = received;
     };
-    way.client().await?.download(&file.id, "user-1", &mut back, progress).await?;
+    client(&way).await?.download(&file.id, "user-1", &mut back, progress).await?;
     way.assert_used_up(3);
     assert!(back == content());
     Ok(())
@@ -202,7 +140,7 @@ async fn listings_go_on_after_a_break_and_calls_end_in_time() -> Result {
         server.upload(&format!("{n}.txt"), "x").await?;
     }
     let way = Way::to(server.grpc, &[(u64::MAX, 700)]).await?;
-    let client = way.client().await?;
+    let client = client(&way).await?;
     let request =
         ListFilesRequest { user_id: "user-1".to_owned(), page_size: 1, ..Default::default() };
     let names: Vec<String> =

@@ -32,4 +32,6 @@ mod sidecar;
 mod smb;
 mod support;
 mod upkeep;
+mod upload_url;
 mod uploads;
+mod way;

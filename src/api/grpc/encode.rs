@@ -1,15 +1,16 @@
 //! The service's terms to answers.
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
     file::{File, media_type::Rendering, reference::Reference},
     proto::{
-        self, BatchSignedUrl, CreateSignedUrlResponse, DeleteReferenceResponse,
-        DetachFilesResponse, DownloadFileResponse, FileType, GetCapabilitiesResponse,
-        GetUploadResponse, GetUsageResponse, ListFilesResponse, PurposePolicy,
-        batch_signed_url::Outcome, download_file_response::Message,
+        self, BatchSignedUrl, CreateSignedUrlResponse, CreateUploadUrlResponse,
+        DeleteReferenceResponse, DetachFilesResponse, DownloadFileResponse, FileType,
+        GetCapabilitiesResponse, GetUploadResponse, GetUsageResponse, ListFilesResponse,
+        PurposePolicy, batch_signed_url::Outcome, download_file_response::Message,
     },
     service::{
         ServiceError,
@@ -17,7 +18,7 @@ use crate::{
         metadata::{Account, Page},
         policy::{CHUNK_BYTES_MAX, Policy},
         references::Untied,
-        upload::UploadStatus,
+        upload::{UploadLink, UploadStatus},
     },
     signing::TTL_MAX,
 };
@@ -55,6 +56,14 @@ pub(super) fn upload_status(status: UploadStatus) -> GetUploadResponse {
             expire_time: None,
             file: Some(file(&record.file)),
         },
+    }
+}
+
+pub(super) fn upload_link(upload_id: &Uuid, link: UploadLink) -> CreateUploadUrlResponse {
+    CreateUploadUrlResponse {
+        url: link.url,
+        upload_id: upload_id.to_string(),
+        expire_time: Some(timestamp(link.expire_time)),
     }
 }
 

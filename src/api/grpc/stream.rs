@@ -4,12 +4,11 @@ use futures_util::{Stream, StreamExt, stream};
 use tonic::{Code, Status, Streaming};
 
 use crate::{
+    api::decode,
     error::FieldError,
     proto::{UploadFileRequest, UploadStart, upload_file_request::Message},
     service::{ServiceError, policy::CHUNK_BYTES_MAX, upload::UploadPart},
 };
-
-use super::decode;
 
 /// The first message, which must be start.
 pub(super) async fn first(

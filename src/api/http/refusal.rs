@@ -21,7 +21,14 @@ pub(super) fn refusal(code: ErrorCode, message: &str) -> Response<Body> {
 }
 
 pub(super) fn of_error(error: &ServiceError) -> Response<Body> {
-    refusal(error.code(), &public_message(error))
+    let mut response = refusal(error.code(), &public_message(error));
+    if let Some(size) = error.persisted_size_bytes() {
+        response.headers_mut().insert("upload-offset", size.into());
+    }
+    if matches!(error, ServiceError::TusVersion) {
+        response.headers_mut().insert("tus-version", HeaderValue::from_static("1.0.0"));
+    }
+    response
 }
 
 pub(super) fn method_not_allowed(cors: bool) -> Response<Body> {
@@ -45,7 +52,7 @@ pub(super) fn plain(text: &'static str) -> Response<Body> {
     small(StatusCode::OK, Bytes::from_static(text.as_bytes()), "text/plain")
 }
 
-fn small(status: StatusCode, body: Bytes, content_type: &'static str) -> Response<Body> {
+pub(super) fn small(status: StatusCode, body: Bytes, content_type: &'static str) -> Response<Body> {
     let length = body.len();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -221,6 +221,9 @@ async fn next(
         tokio::select! {
             piece = &mut piece => return piece,
             () = place.taken() => return Err(MetadataError::UploadTakenOver.into()),
+            () = place.paused() => {
+                return Err(ServiceError::UploadIncomplete { persisted_size_bytes: 0 });
+            }
             () = cut.cancelled() => return Err(ServiceError::ShuttingDown),
             () = sleep(CONFIRM_EVERY) => {}
         }

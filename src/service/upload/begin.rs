@@ -8,10 +8,11 @@ use super::{
     UploadRequest,
     attempt::Attempt,
     keeper::{Account, Keeper},
+    running::UploadKey,
 };
 use crate::{
     blob::BlobKey,
-    file::{Content, id::FileId},
+    file::{Content, FileSpec, id::FileId},
     metadata::{FileRecord, Intended, Intent, Orphan, Resumption, UploadTicket},
     service::{FileService, Result},
     storage::{BlobWriter, StorageError},
@@ -39,11 +40,14 @@ enum TakenUp {
     Gone,
 }
 
+fn upload_key(spec: &FileSpec) -> Option<UploadKey> {
+    spec.upload_id.map(|upload_id| (spec.user_id.clone(), upload_id))
+}
+
 impl FileService {
     /// Begins an upload, or finds out where it is to go on.
     pub(super) async fn begin(&self, request: &UploadRequest) -> Result<Beginning<'_>> {
-        let purpose = request.spec.purpose.as_str();
-        let bytes_max = self.policy.file_bytes_max(purpose).min(request.bytes_max);
+        let bytes_max = self.bytes_max(&request.spec, Some(request.bytes_max));
         let upload = Upload::begin(&request.spec, bytes_max)?;
         loop {
             let resumption = match self.repository.intend(self.intent(request)?).await? {
@@ -56,13 +60,13 @@ impl FileService {
             };
             let ticket = resumption.ticket;
             // Whoever is at it in this process lets go of it at once.
-            let place = self.running.enter(&ticket);
+            let place = upload_key(&request.spec).map(|key| self.running.enter(key, &ticket));
             match self.take_up(resumption, request, bytes_max).await? {
                 TakenUp::Whole(content) => return Ok(Beginning::Whole(ticket, content)),
                 TakenUp::Unfinished(upload, writer) => {
                     let attempt = Attempt {
                         skip_bytes: upload.size_bytes() - request.offset,
-                        shared: Some((self.keeper(ticket, upload.size_bytes()), place)),
+                        shared: place.map(|it| (self.keeper(ticket, upload.size_bytes()), it)),
                         ..self.attempt(request, ticket, *upload, writer)
                     };
                     return Ok(Beginning::Attempt(Box::new(attempt)));
@@ -97,8 +101,8 @@ impl FileService {
                 return Err(error);
             }
         };
-        let resumable = request.spec.upload_id.is_some();
-        let shared = resumable.then(|| (self.keeper(ticket, 0), self.running.enter(&ticket)));
+        let shared = upload_key(&request.spec)
+            .map(|key| (self.keeper(ticket, 0), self.running.enter(key, &ticket)));
         Ok(Attempt { shared, ..self.attempt(request, ticket, upload, writer) })
     }
 

@@ -15,6 +15,13 @@ impl FileService {
         found.ok_or(ServiceError::UploadNotFound)
     }
 
+    /// The same for a caller that is about to go on with it: an attempt that is still at it in this process is
+    /// ended first, so that all it has received counts.
+    pub async fn pause_upload(&self, user_id: &UserId, upload_id: &Uuid) -> Result<UploadStatus> {
+        self.running.pause(&(user_id.clone(), *upload_id)).await;
+        self.find_upload(user_id, upload_id).await
+    }
+
     /// Gives an owner's unfinished upload up, whoever is at it, and removes what was stored of it.
     pub async fn cancel_upload(&self, user_id: &UserId, upload_id: &Uuid) -> Result<()> {
         let cancelled = self.repository.cancel(user_id, upload_id).await?;

@@ -6,6 +6,8 @@ mod update;
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use prost::Message;
 use uuid::Uuid;
 
 use crate::{
@@ -13,8 +15,8 @@ use crate::{
     error::FieldError,
     file::{FileSpec, Sha256Digest, id::FileId, labels::Labels, name::FileName, user::UserId},
     proto::{
-        CreateSignedUrlRequest, DeleteFileRequest, Disposition as ProtoDisposition,
-        DownloadFileRequest, ListFilesRequest, UploadStart,
+        CreateSignedUrlRequest, CreateUploadUrlRequest, DeleteFileRequest,
+        Disposition as ProtoDisposition, DownloadFileRequest, ListFilesRequest, UploadStart,
     },
     service::{
         ServiceError,
@@ -22,7 +24,7 @@ use crate::{
         links::LinkSpec,
         metadata::{Deletion, Listing, PAGE_SIZE_DEFAULT, TTL_MAX},
         policy::Policy,
-        upload::UploadRequest,
+        upload::{UploadLinkSpec, UploadRequest},
     },
     signing::link::Disposition,
 };
@@ -55,6 +57,28 @@ pub(super) fn start(
         upload_id: upload_id(&start.upload_id)?,
     };
     Ok(UploadRequest { offset: unsigned("offset", start.offset)?, ..spec.into() })
+}
+
+/// An upload that others may make, with the id that it has from now on.
+pub(super) fn upload_link(
+    request: CreateUploadUrlRequest,
+    policy: &Policy,
+) -> std::result::Result<(Uuid, UploadLinkSpec), ServiceError> {
+    let mut given = request.start.ok_or_else(|| FieldError::new("start", "is required"))?;
+    if given.offset != 0 {
+        return Err(FieldError::new("offset", "must be 0").into());
+    }
+    let upload_id = upload_id(&given.upload_id)?.unwrap_or_else(Uuid::new_v4);
+    given.upload_id = upload_id.to_string();
+    let encoded = URL_SAFE_NO_PAD.encode(given.encode_to_vec());
+    let bytes_max = unsigned("size_bytes_max", request.size_bytes_max)?;
+    let wanted = UploadLinkSpec {
+        spec: start(given, policy)?.spec,
+        start: encoded,
+        ttl: request.ttl.map(|ttl| duration("ttl", ttl)).transpose()?,
+        bytes_max: (bytes_max > 0).then_some(bytes_max),
+    };
+    Ok((upload_id, wanted))
 }
 
 /// The owner and the id of an upload.
