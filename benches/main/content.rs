@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::scale::SMALL_BYTES;
 
 /// Bytes in one message of an upload.
-const MESSAGE_BYTES: usize = 256 * 1024;
+pub(crate) const MESSAGE_BYTES: usize = 256 * 1024;
 /// The large file repeats a block of this size: the client sends it out of the processor's cache, so that
 /// reading it costs the measurement nothing.
 const BLOCK_BYTES: usize = 1024 * 1024;

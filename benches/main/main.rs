@@ -15,6 +15,7 @@ mod nginx;
 mod postgres_server;
 mod process;
 mod records;
+mod resume;
 #[allow(dead_code, clippy::expect_used, clippy::panic)]
 #[path = "../../tests/servers/samba.rs"]
 mod samba_server;
@@ -130,6 +131,7 @@ impl Bench {
     /// Every case that takes time, in the order in which a round measures them.
     fn cases<'a>(&'a self, place: &Path) -> Result<Vec<Case<'a>>> {
         let mut cases = upload::cases(self);
+        cases.extend(resume::cases(self));
         cases.extend(limits::disk_cases(self, place)?);
         cases.extend(download::cases(self)?);
         cases.push(limits::loopback_case(self));

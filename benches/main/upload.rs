@@ -5,16 +5,18 @@ use std::{future::Future, time::Duration};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use files::proto::{
-    CreateSignedUrlRequest, DeleteFileRequest, UploadFileRequest, UploadFinish, UploadStart,
-    files_service_client::FilesServiceClient, upload_file_request::Message,
+    CreateSignedUrlRequest, DeleteFileRequest, File, GetUploadRequest, UploadFileRequest,
+    UploadFinish, UploadStart, files_service_client::FilesServiceClient,
+    upload_file_request::Message,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
 
 use crate::{
     Bench,
     case::{Amount, Case, Run},
-    content::Content,
+    content::{Content, MESSAGE_BYTES},
     scale::{SMALL_AT_ONCE, SMALL_BYTES, spoken},
 };
 
@@ -106,23 +108,68 @@ where
     calls.buffered(SMALL_AT_ONCE).try_collect().await
 }
 
-async fn upload(mut client: FilesServiceClient<Channel>, content: &Content) -> Result<String> {
-    let start = Message::Start(UploadStart {
+async fn upload(client: FilesServiceClient<Channel>, content: &Content) -> Result<String> {
+    let (start, finish) = (start(content)?, UploadFinish { sha256: Bytes::new() });
+    let data = content.pieces().map(Message::Data).chain([Message::Finish(finish)]);
+    let file = send(client, start, data).await?;
+    ensure!(file.sha256 == content.sha256, "{} arrived with another hash", content.name);
+    Ok(file.id)
+}
+
+/// The start of an upload of `content`.
+fn start(content: &Content) -> Result<UploadStart> {
+    Ok(UploadStart {
         user_id: USER_ID.to_owned(),
         purpose: PURPOSE.to_owned(),
         filename: content.name.clone(),
         size_bytes: Some(i64::try_from(content.size_bytes)?),
         ..UploadStart::default()
-    });
-    let finish = Message::Finish(UploadFinish { sha256: Bytes::new() });
-    let messages = std::iter::once(start)
-        .chain(content.pieces().map(Message::Data))
-        .chain(std::iter::once(finish))
-        .map(|message| UploadFileRequest { message: Some(message) });
+    })
+}
+
+async fn send(
+    mut client: FilesServiceClient<Channel>,
+    start: UploadStart,
+    rest: impl Iterator<Item = Message> + Send + 'static,
+) -> Result<File> {
+    let messages = std::iter::once(Message::Start(start)).chain(rest);
+    let messages = messages.map(|message| UploadFileRequest { message: Some(message) });
     let answer = client.upload_file(stream::iter(messages)).await?.into_inner();
-    let file = answer.file.context("no file in the answer")?;
-    ensure!(file.sha256 == content.sha256, "{} arrived with another hash", content.name);
-    Ok(file.id)
+    answer.file.context("no file in the answer")
+}
+
+impl Uploader {
+    /// Uploads a content that another call could go on with.
+    pub(crate) async fn upload_resumable(&self, content: &Content) -> Result<String> {
+        let upload_id = Uuid::new_v4().to_string();
+        let start = UploadStart { upload_id, ..start(content)? };
+        let finish = Message::Finish(UploadFinish { sha256: Bytes::new() });
+        let data = content.pieces().map(Message::Data).chain([finish]);
+        let file = send(self.client(0)?, start, data).await?;
+        ensure!(file.sha256 == content.sha256, "{} arrived with another hash", content.name);
+        Ok(file.id)
+    }
+
+    /// Uploads all of a content but its last message, and breaks off; what goes on with it.
+    pub(crate) async fn begin(&self, content: &Content) -> Result<UploadStart> {
+        let upload_id = Uuid::new_v4().to_string();
+        let start = UploadStart { upload_id, ..start(content)? };
+        let most = content.pieces().count() - 1;
+        let data = content.pieces().take(most).map(Message::Data);
+        ensure!(send(self.client(0)?, start.clone(), data).await.is_err(), "a file without an end");
+        let known =
+            GetUploadRequest { upload_id: start.upload_id.clone(), user_id: USER_ID.to_owned() };
+        let known = self.client(0)?.get_upload(known).await?.into_inner();
+        Ok(UploadStart { offset: known.persisted_size_bytes, ..start })
+    }
+
+    /// Sends what is left of a content that was begun.
+    pub(crate) async fn go_on(&self, start: UploadStart, content: &Content) -> Result<String> {
+        let done = usize::try_from(start.offset)? / MESSAGE_BYTES;
+        let finish = Message::Finish(UploadFinish { sha256: content.sha256.clone() });
+        let rest = content.pieces().skip(done).map(Message::Data).chain([finish]);
+        Ok(send(self.client(0)?, start, rest).await?.id)
+    }
 }
 
 /// Uploads of the large file and of the small ones.
