@@ -12,6 +12,7 @@ mod postgres;
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
 mod replicas;
+mod resume;
 mod s3;
 #[allow(dead_code)]
 #[path = "../servers/samba.rs"]

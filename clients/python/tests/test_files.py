@@ -7,15 +7,17 @@ import hashlib
 import io
 import os
 import urllib.request
+import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import PNG
+from support import PNG, Cut, Proxy, open_client
 from tqdm import tqdm
 
-from files_client import Disposition, Reference, ReferenceKind, SignedUrlRequest, errors
+from files_client import Disposition, Reference, ReferenceKind, RetryPolicy, SignedUrlRequest, errors
 
 CONTENT = PNG + os.urandom(1_000_000)
 
@@ -210,6 +212,32 @@ def test_signed_urls_are_made_one_by_one_and_together(client: Any, user: str) ->
     assert good.error is None
     assert bad.signed_url is None
     assert isinstance(bad.error, errors.FileNotFound)
+
+
+def test_a_file_comes_in_through_a_url(client: Any, user: str) -> None:
+    made = client.files.create_upload_url(
+        user_id=user, purpose="assistants", filename="note.txt", url_ttl=timedelta(minutes=10), ttl=3600
+    )
+    with urllib.request.urlopen(urllib.request.Request(made.url, b"hello", method="PUT")) as answer:
+        assert answer.status == 201
+    status = client.files.get_upload(made.upload_id, user_id=user)
+    assert status.persisted_size_bytes == 5
+    assert status.file.expire_time is not None
+    assert client.files.download_file(status.file.id) == b"hello"
+
+
+def test_an_upload_that_was_begun_is_given_up(
+    client: Any, proxy: Callable[..., Proxy], kind: str, user: str
+) -> None:
+    upload_id = str(uuid.uuid4())
+    broken = open_client(kind, proxy(Cut(up=500_000)).grpc, retry=RetryPolicy(failures_max=1))
+    with pytest.raises(errors.ConnectionFailed):
+        upload(broken, user, upload_id=upload_id)
+    broken.close()
+    assert client.files.get_upload(upload_id, user_id=user).file is None
+    client.files.cancel_upload(upload_id, user_id=user)
+    with pytest.raises(errors.UploadNotFound):
+        client.files.get_upload(upload_id, user_id=user)
 
 
 def test_revoked_urls_are_dead(client: Any, user: str) -> None:

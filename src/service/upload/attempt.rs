@@ -168,7 +168,7 @@ impl Attempt<'_> {
             && let Some(upload) = upload
             && let Err(failed) = keeper.leave(upload, writer).await
         {
-            tracing::warn!(error = chain(&failed), "the last of an upload was not kept");
+            tracing::info!(error = chain(&failed), "the last of an upload was not kept");
         }
         if !keeper.has_account() {
             service.clean_up(&ticket, &error).await;
