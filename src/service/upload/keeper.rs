@@ -13,12 +13,12 @@ use crate::{
     upload::{Upload, UploadState},
 };
 
-/// How much more than before must have been received until the next account, or a sixteenth of it all: what a
-/// crash can cost.
-const STEP_BYTES: u64 = 32 * 1024 * 1024;
+/// How much more than before must have been received until the next account, or a sixteenth of it all: syncing
+/// more often costs fast uploads more than it saves.
+const STEP_BYTES: u64 = 256 * 1024 * 1024;
 const STEP_SHARE: u64 = 16;
-/// Slow uploads give account of less, after this time.
-const STEP_TIME: Duration = Duration::from_secs(10);
+/// Slower uploads give account of less, after this time: what a crash can cost is a few seconds of sending.
+const STEP_TIME: Duration = Duration::from_secs(5);
 
 /// What it takes to go on with an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
