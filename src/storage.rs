@@ -188,8 +188,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Begins a blob. Nothing of it is visible until it is committed.
     async fn create(&self, key: &BlobKey) -> Result<Box<dyn BlobWriter>>;
 
-    /// Goes on with an unfinished blob from `at`, which its last writer gave; what was written beyond it is
-    /// dropped. [`StorageError::Held`] while another writer is still at it, and [`StorageError::Missing`] where
+    /// Goes on with an unfinished blob from `at`, which its last writer gave; what was written beyond it counts
+    /// for nothing. Nothing changes before the first write: whoever comes too late has done no harm by it.
+    /// [`StorageError::Held`] while another writer is still at it, and [`StorageError::Missing`] where
     /// it cannot be gone on with any more, be it because it is committed.
     async fn resume(&self, key: &BlobKey, at: &Checkpoint) -> Result<Box<dyn BlobWriter>>;
 

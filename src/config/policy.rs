@@ -40,6 +40,7 @@ pub(super) fn policy(reader: &mut Reader) -> Policy {
             concurrent_max: count(reader, "uploads.concurrent_max", 1024) as usize,
             buffer_bytes_max: bytes(reader, "uploads.buffer_bytes_max", ByteSize::mib(8)),
             idle_max: span(reader, "uploads.idle_timeout", 60),
+            checkpoint_bytes: bytes(reader, "uploads.checkpoint_bytes", ByteSize::mib(256)) as u64,
             unfinished_max: span(reader, "uploads.unfinished_max_age", 24 * 60 * 60),
         },
     }

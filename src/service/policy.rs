@@ -61,6 +61,8 @@ pub struct UploadLimits {
     pub buffer_bytes_max: usize,
     /// Longest time without a message from the caller.
     pub idle_max: Duration,
+    /// How much more must arrive of an upload until it is noted how far it is durable.
+    pub checkpoint_bytes: u64,
     /// How long an unfinished upload can be gone on with after the last of it became durable.
     pub unfinished_max: Duration,
 }

@@ -136,6 +136,7 @@ macro_rules! conforms {
             a_blob_is_gone_on_with_any_number_of_times,
             what_is_beyond_a_checkpoint_is_dropped,
             two_writers_of_one_blob_never_mix,
+            going_on_changes_nothing_before_the_first_write,
             what_cannot_be_gone_on_with_is_missing,
             an_unfinished_blob_can_be_removed,
             checkpoints_never_shrink,

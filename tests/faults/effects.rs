@@ -157,6 +157,7 @@ pub fn policy() -> Policy {
             concurrent_max: 10,
             buffer_bytes_max: 1 << 24,
             idle_max: Duration::from_secs(60),
+            checkpoint_bytes: 1 << 28,
             unfinished_max: Duration::from_secs(24 * 3600),
         },
     }

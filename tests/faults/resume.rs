@@ -159,7 +159,8 @@ impl<'s> Upload<'s> {
                     return answer.file;
                 }
                 Err(status) if status.code() == Code::NotFound => {
-                    assert_eq!(self.persisted, 0, "{}: it is gone", self.start.user_id);
+                    let told = self.site.complaints();
+                    assert_eq!(self.persisted, 0, "{}: it is gone: {told}", self.start.user_id);
                     return None;
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,

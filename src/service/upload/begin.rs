@@ -13,7 +13,7 @@ use super::{
 use crate::{
     blob::BlobKey,
     file::{Content, FileSpec, id::FileId},
-    metadata::{FileRecord, Intended, Intent, Orphan, Resumption, UploadTicket},
+    metadata::{FileRecord, Intended, Intent, MetadataError, Orphan, Resumption, UploadTicket},
     service::{FileService, Result},
     storage::{BlobWriter, StorageError},
     upload::Upload,
@@ -122,8 +122,8 @@ impl FileService {
     }
 
     fn keeper(&self, ticket: UploadTicket, saved_bytes: u64) -> Keeper {
-        let lease = self.policy.uploads.unfinished_lease();
-        Keeper::new(Arc::clone(&self.repository), ticket, lease, saved_bytes)
+        let limits = self.policy.uploads;
+        Keeper::new(Arc::clone(&self.repository), ticket, limits, saved_bytes)
     }
 
     /// Goes on where an earlier attempt has left the upload, once that one has let go of it.
@@ -143,6 +143,10 @@ impl FileService {
         let give_up_at = Instant::now() + HELD_MAX;
         loop {
             let resumed = self.storage.resume(&ticket.blob_key, &blob).await;
+            // While it was waited for, others may have gone further with it than is known here.
+            if !self.repository.holds(&ticket).await? {
+                return Err(MetadataError::UploadTakenOver.into());
+            }
             match resumed {
                 Ok(writer) => return Ok(TakenUp::Unfinished(Box::new(upload), writer)),
                 Err(StorageError::Held(_)) if Instant::now() < give_up_at => sleep(HELD_POLL).await,

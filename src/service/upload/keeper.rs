@@ -8,14 +8,12 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     metadata::{self, Progress, Upkeep, UploadTicket},
-    service::Result,
+    service::{Result, policy::UploadLimits},
     storage::{BlobWriter, Checkpoint},
     upload::{Upload, UploadState},
 };
 
-/// How much more than before must have been received until the next account, or a sixteenth of it all: syncing
-/// more often costs fast uploads more than it saves.
-const STEP_BYTES: u64 = 256 * 1024 * 1024;
+/// Of a large upload at least this part must have been received since the last account.
 const STEP_SHARE: u64 = 16;
 /// Slower uploads give account of less, after this time: what a crash can cost is a few seconds of sending.
 const STEP_TIME: Duration = Duration::from_secs(5);
@@ -53,6 +51,8 @@ pub(super) struct Keeper {
     ticket: UploadTicket,
     /// How long the upload lives on after each account.
     lease: Duration,
+    /// How much more must have been received until the next account.
+    step_bytes: u64,
     saved_bytes: u64,
     /// An account that is on its way to the database: while one is, the upload goes on.
     saving: Option<(u64, JoinHandle<metadata::Result<()>>)>,
@@ -67,13 +67,14 @@ impl Keeper {
     pub(super) fn new(
         repository: Arc<dyn Upkeep>,
         ticket: UploadTicket,
-        lease: Duration,
+        limits: UploadLimits,
         saved_bytes: u64,
     ) -> Self {
         let mut keeper = Self {
             repository,
             ticket,
-            lease,
+            lease: limits.unfinished_lease(),
+            step_bytes: limits.checkpoint_bytes,
             saved_bytes,
             saving: None,
             has_account: saved_bytes > 0,
@@ -153,7 +154,7 @@ impl Keeper {
     }
 
     fn wait_from(&mut self, size_bytes: u64) {
-        self.due_bytes = size_bytes + STEP_BYTES.max(size_bytes / STEP_SHARE);
+        self.due_bytes = size_bytes + self.step_bytes.max(size_bytes / STEP_SHARE);
         self.due_at = Instant::now() + STEP_TIME;
     }
 }

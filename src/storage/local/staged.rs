@@ -103,7 +103,15 @@ impl StagedFile {
             return Err(error);
         }
         let (disk, file, key) = (Arc::clone(&self.disk), Arc::clone(&self.file), self.key);
-        match settled(spawn_blocking(move || publish_file(&disk, &file, &key))).await {
+        let size_bytes = self.size_bytes;
+        let publish = spawn_blocking(move || {
+            // An earlier writer may have come further than anybody noted.
+            if file.metadata()?.len() > size_bytes {
+                file.set_len(size_bytes)?;
+            }
+            publish_file(&disk, &file, &key)
+        });
+        match settled(publish).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(StorageError::Exists(self.key))
@@ -191,7 +199,6 @@ fn reopen(path: &Path, size_bytes: u64) -> io::Result<Reopened> {
     if named.ino() != opened.ino() || opened.len() < size_bytes {
         return Ok(Reopened::Gone);
     }
-    file.set_len(size_bytes)?;
     Ok(Reopened::Open(file))
 }
 

@@ -81,7 +81,6 @@ impl SmbWriter {
         if handle.size_bytes < size_bytes {
             return Err(StorageError::Missing(key));
         }
-        handle.truncate(size_bytes).await.map_err(failure("go on with a staging file"))?;
         Ok(Self::over(share, key, handle, size_bytes))
     }
 
@@ -222,7 +221,14 @@ impl BlobWriter for SmbWriter {
             Ok(()) => self.settle_flush().await,
             failed => failed,
         };
-        let flushed = match written {
+        let trimmed = match written {
+            // An earlier writer may have come further than anybody noted.
+            Ok(()) if self.handle.size_bytes > self.size_bytes => {
+                self.handle.truncate(self.size_bytes).await.map_err(failure("write a blob"))
+            }
+            written => written,
+        };
+        let flushed = match trimmed {
             // Never flushed again: a second flush can succeed for what the first one lost.
             Ok(()) => self.handle.flush().await.map_err(failure("flush a blob")),
             failed => failed,

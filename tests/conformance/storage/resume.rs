@@ -131,6 +131,22 @@ pub(super) async fn two_writers_of_one_blob_never_mix(backend: Backend) -> Resul
     }
 }
 
+pub(super) async fn going_on_changes_nothing_before_the_first_write(backend: Backend) -> Result {
+    let (key, whole) = (BlobKey::random()?, content(26_000_000));
+    let mut writer = backend.storage.create(&key).await?;
+    fill(writer.as_mut(), &whole.slice(..12_000_000), 0).await?;
+    let early = checkpoint(writer.as_mut()).await?;
+    fill(writer.as_mut(), &whole.slice(..24_000_000), 12_000_000).await?;
+    let late = writer.suspend().await?.expect("something is durable");
+    assert!(late.size_bytes > early.size_bytes);
+    // Somebody who knows less than there is comes, and goes.
+    drop(resume(&backend, &key, &early).await?);
+    let mut writer = resume(&backend, &key, &late).await?;
+    fill(writer.as_mut(), &whole, late.size_bytes).await?;
+    writer.commit().await?;
+    assert_is(&backend, &key, &whole).await
+}
+
 pub(super) async fn what_cannot_be_gone_on_with_is_missing(backend: Backend) -> Result {
     let is_missing = async |key: &BlobKey, at: &Checkpoint| {
         matches!(backend.storage.resume(key, at).await, Err(StorageError::Missing(_)))

@@ -144,6 +144,8 @@ impl Site {
         let directory = tempfile::tempdir()?;
         let (mut settings, mut gates, mut database) = (Vec::new(), Vec::new(), String::new());
         settings.push(("FILES__SIGNING__KEYS", "test-secret-0123456789abcdef0123".to_owned()));
+        // Accounts are given all the time, and not only where an upload breaks off.
+        settings.push(("FILES__UPLOADS__CHECKPOINT_BYTES", "200 KiB".to_owned()));
         if kind != Kind::DiskAndSqlite {
             let postgres = postgres_server::shared();
             database = postgres.database().await;
@@ -187,6 +189,13 @@ impl Site {
             repository_and_storage,
             _directory: directory,
         })
+    }
+
+    /// What the servers have logged beyond the usual.
+    pub(super) fn complaints(&self) -> String {
+        let logs = self.replicas.iter().filter_map(|it| std::fs::read_to_string(&it.log).ok());
+        let lines = logs.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>());
+        lines.filter(|line| !line.contains("\"INFO\"")).collect::<Vec<_>>().join("\n")
     }
 
     /// Ends the servers, lets more time pass than anything unfinished is kept, and sweeps: what is left then, of
