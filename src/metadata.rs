@@ -3,6 +3,7 @@
 pub mod cached;
 mod error;
 mod json;
+mod known;
 mod listing;
 pub mod memory;
 pub mod open;

@@ -5,7 +5,6 @@ mod batch;
 mod changes;
 mod clock;
 mod connect;
-mod earlier;
 mod error;
 mod intend;
 mod migrate;

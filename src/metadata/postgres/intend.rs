@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use super::{
     batch,
-    earlier::Earlier,
-    rows::{file_id, labels_text, micros, read_ids, read_usage, texts, unsigned},
+    rows::{file_id, labels_text, micros, read_ids, read_upload, read_usage, texts, unsigned},
     statements,
     transaction::Attempt,
     uploads::purge_over,
@@ -19,6 +18,7 @@ use crate::{
     file::{Sha256Digest, id::FileId, name, usage::Usage, user::UserId},
     metadata::{
         FileRecord, Intended, Intent, MetadataError, Progress, Result, Resumption, UploadTicket,
+        known::KnownUpload,
         listing::top_level_of,
         record::{first_reservation, resumed_reservation},
     },
@@ -42,7 +42,7 @@ enum Verdict<'a> {
     /// It had another start.
     Conflict,
     /// It is the same, and something of it is durable.
-    Unfinished(&'a Earlier, &'a Progress),
+    Unfinished(&'a KnownUpload, &'a Progress),
     /// The data begins beyond what is durable of it.
     Beyond(u64),
     /// It gives way, and this is free again.
@@ -62,7 +62,7 @@ impl Beginning {
         self.intent.spec.upload_id.is_some() || !self.intent.quota.is_unlimited()
     }
 
-    fn judge<'a>(&self, earlier: &'a BTreeMap<UploadKey, Earlier>) -> Verdict<'a> {
+    fn judge<'a>(&self, earlier: &'a BTreeMap<UploadKey, KnownUpload>) -> Verdict<'a> {
         let offset = self.intent.offset;
         let Some(earlier) = self.upload_key().and_then(|key| earlier.get(&key)) else {
             return if offset > 0 { Verdict::Beyond(0) } else { Verdict::New };
@@ -174,7 +174,7 @@ async fn settle(
 async fn find_earlier(
     connection: &mut PgConnection,
     jobs: &[&Beginning],
-) -> sqlx::Result<BTreeMap<UploadKey, Earlier>> {
+) -> sqlx::Result<BTreeMap<UploadKey, KnownUpload>> {
     let keys: Vec<UploadKey> = jobs.iter().filter_map(|job| job.upload_key()).collect();
     if keys.is_empty() {
         return Ok(BTreeMap::new());
@@ -189,7 +189,7 @@ async fn find_earlier(
     let mut found = BTreeMap::new();
     for row in &rows {
         let upload_id = Uuid::from_bytes(row.try_get(21)?);
-        found.insert((UserId::stored(row.try_get(1)?), upload_id), Earlier::read(row)?);
+        found.insert((UserId::stored(row.try_get(1)?), upload_id), read_upload(row)?);
     }
     Ok(found)
 }
@@ -198,7 +198,7 @@ async fn find_earlier(
 async fn displace(
     connection: &mut PgConnection,
     jobs: &[&Beginning],
-    earlier: &BTreeMap<UploadKey, Earlier>,
+    earlier: &BTreeMap<UploadKey, KnownUpload>,
 ) -> sqlx::Result<()> {
     let displaced: Vec<FileId> = jobs
         .iter()
@@ -223,7 +223,7 @@ struct Taken {
 async fn take_over(
     connection: &mut PgConnection,
     jobs: &[&Beginning],
-    earlier: &BTreeMap<UploadKey, Earlier>,
+    earlier: &BTreeMap<UploadKey, KnownUpload>,
 ) -> sqlx::Result<BTreeMap<FileId, Taken>> {
     let (mut ids, mut leases) = (vec![], vec![]);
     for job in jobs {

@@ -11,7 +11,7 @@ use crate::{
         Content, File, Sha256Digest, id::FileId, labels::Labels, media_type::MediaType,
         name::FileName, purpose::Purpose, usage::Usage, user::UserId,
     },
-    metadata::{FileRecord, Orphan, json},
+    metadata::{FileRecord, Orphan, Progress, json, known::KnownUpload},
 };
 
 /// Reads the columns of `statements::record`.
@@ -50,6 +50,29 @@ pub(super) fn read_ids(rows: &[PgRow]) -> sqlx::Result<Vec<FileId>> {
 }
 
 /// Reads an id and a blob key from each row.
+/// Reads the columns of `statements::find_uploads`.
+pub(super) fn read_upload(row: &PgRow) -> sqlx::Result<KnownUpload> {
+    let active = row.try_get::<i64, _>(19)? == 1;
+    let persisted_size_bytes = unsigned(row, 23)?;
+    let state: Option<String> = row.try_get(24)?;
+    let progress = state.map(|state| Progress { persisted_size_bytes, state });
+    Ok(KnownUpload {
+        file_id: file_id(row, 0)?,
+        start: digest(row, 20)?,
+        blob_key: blob_key(row, 6)?,
+        record: active.then(|| read_record(row)).transpose()?,
+        progress: progress.filter(|_| !active),
+        sealed: read_sealed(row)?.filter(|_| !active),
+        reserved_bytes: unsigned(row, 22)?,
+        lease_until: Timestamp::from_unix_us(row.try_get(25)?),
+    })
+}
+
+fn read_sealed(row: &PgRow) -> sqlx::Result<Option<Content>> {
+    let sha256: Option<Sha256Digest> = row.try_get(8)?;
+    sha256.map(|sha256| Ok(Content { size_bytes: unsigned(row, 7)?, sha256 })).transpose()
+}
+
 /// Reads an id and a blob key.
 pub(super) fn read_orphan(row: &PgRow) -> sqlx::Result<Orphan> {
     Ok(Orphan { file_id: file_id(row, 0)?, blob_key: blob_key(row, 1)? })

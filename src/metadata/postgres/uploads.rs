@@ -4,9 +4,8 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{
-    earlier::Earlier,
     intend::without,
-    rows::{read_orphan, read_usage, unsigned},
+    rows::{read_orphan, read_upload, read_usage, unsigned},
     statements,
     transaction::{Attempt, Job},
 };
@@ -17,7 +16,10 @@ use crate::{
         usage::{Quota, Usage},
         user::UserId,
     },
-    metadata::{MetadataError, Orphan, Progress, Result, UploadTicket, record::next_reservation},
+    metadata::{
+        MetadataError, Orphan, Progress, Result, UploadTicket, known::KnownUpload,
+        record::next_reservation,
+    },
 };
 
 /// An upload that needs more room.
@@ -156,13 +158,13 @@ pub(super) type UploadKey = (UserId, Uuid);
 pub(super) async fn find(
     connection: &mut PgConnection,
     (user_id, upload_id): &UploadKey,
-) -> sqlx::Result<Option<Earlier>> {
+) -> sqlx::Result<Option<KnownUpload>> {
     let found = sqlx::query(statements::find_uploads())
         .bind([user_id.as_str()].as_slice())
         .bind([upload_id.as_bytes().as_slice()].as_slice())
         .fetch_optional(connection)
         .await?;
-    found.as_ref().map(Earlier::read).transpose()
+    found.as_ref().map(read_upload).transpose()
 }
 
 pub(super) async fn cancel(

@@ -12,41 +12,8 @@ use crate::{
         Content, File, Sha256Digest, id::FileId, labels::Labels, media_type::MediaType,
         name::FileName, purpose::Purpose, user::UserId,
     },
-    metadata::{Orphan, Progress, UploadStatus, json},
+    metadata::{Orphan, Progress, json, known::KnownUpload},
 };
-
-/// A live upload found by its upload_id.
-pub(super) struct UploadRow {
-    pub(super) file_id: FileId,
-    pub(super) start: Sha256Digest,
-    pub(super) blob_key: BlobKey,
-    /// Set once the upload is finished.
-    pub(super) record: Option<FileRecord>,
-    /// Set while it is unfinished and something of it is durable.
-    pub(super) progress: Option<Progress>,
-    /// What its content will be, where all of it has arrived.
-    pub(super) sealed: Option<Content>,
-    lease_until: Timestamp,
-}
-
-impl UploadRow {
-    /// Whether it has become a file that nobody sees any more.
-    pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        self.record.as_ref().is_some_and(|record| !record.is_visible(now))
-    }
-
-    /// What is told of it at `now`; nothing of a file that cannot be seen.
-    pub(super) fn into_status(self, now: Timestamp) -> Option<UploadStatus> {
-        match self.record {
-            Some(record) if record.is_visible(now) => Some(UploadStatus::Finished(record.into())),
-            Some(_) => None,
-            None => Some(UploadStatus::Unfinished {
-                persisted_size_bytes: self.progress.map_or(0, |it| it.persisted_size_bytes),
-                expire_time: self.lease_until,
-            }),
-        }
-    }
-}
 
 /// Reads the columns of `statements::RECORD`.
 pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
@@ -73,15 +40,16 @@ pub(super) fn read_record(row: &Row<'_>) -> rusqlite::Result<FileRecord> {
 }
 
 /// Reads the columns of `statements::find_upload`.
-pub(super) fn read_upload(row: &Row<'_>) -> rusqlite::Result<UploadRow> {
+pub(super) fn read_upload(row: &Row<'_>) -> rusqlite::Result<KnownUpload> {
     let active = row.get::<_, i64>(19)? == 1;
-    Ok(UploadRow {
+    Ok(KnownUpload {
         file_id: file_id(row, 0)?,
         start: row.get(20)?,
         blob_key: blob_key(row, 6)?,
         record: active.then(|| read_record(row)).transpose()?,
         progress: read_progress(row)?.filter(|_| !active),
         sealed: read_sealed(row)?.filter(|_| !active),
+        reserved_bytes: unsigned(row, 24)?,
         lease_until: Timestamp::from_unix_us(row.get(23)?),
     })
 }

@@ -27,7 +27,8 @@ with_record!(
 with_record!(
     /// The live upload of an owner by upload_id.
     find_upload,
-    "SELECT RECORD, f.state, f.start_sha256, f.persisted_bytes, f.progress, f.lease_until_us FROM files AS f \
+    "SELECT RECORD, f.state, f.start_sha256, f.persisted_bytes, f.progress, f.lease_until_us, \
+         f.reserved_bytes FROM files AS f \
      WHERE f.user_id = ?1 AND f.upload_id = ?2 AND f.state IN (0, 1)"
 );
 with_record!(

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Job,
-    rows::{self, UploadRow, micros, unsigned},
+    rows::{self, micros, unsigned},
     statements,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     },
     metadata::{
         FileRecord, Intended, Intent, MetadataError, Orphan, Progress, Resumption, UploadTicket,
+        known::KnownUpload,
         listing::top_level_of,
         record::{first_reservation, next_reservation, resumed_reservation},
     },
@@ -73,10 +74,10 @@ fn earlier(
             connection.prepare_cached(statements::PURGE)?.execute([upload.file_id.to_string()])?;
         }
         Some(upload) if upload.start != *start => return Ok(Err(MetadataError::UploadConflict)),
-        Some(UploadRow { record: Some(record), .. }) => {
+        Some(KnownUpload { record: Some(record), .. }) => {
             return Ok(Ok(Some(Intended::Finished(Box::new(record)))));
         }
-        Some(UploadRow { progress: Some(progress), sealed, file_id, blob_key, .. }) => {
+        Some(KnownUpload { progress: Some(progress), sealed, file_id, blob_key, .. }) => {
             if let Err(refused) = progress.check_offset(intent.offset) {
                 return Ok(Err(refused));
             }
@@ -116,7 +117,7 @@ pub(super) fn find(
     connection: &Connection,
     user_id: &UserId,
     upload_id: &Uuid,
-) -> rusqlite::Result<Option<UploadRow>> {
+) -> rusqlite::Result<Option<KnownUpload>> {
     connection
         .prepare_cached(statements::find_upload())?
         .query_row(params![user_id.as_str(), upload_id.as_bytes()], rows::read_upload)

@@ -1,0 +1,48 @@
+//! An upload that is known by its upload_id, as databases read it.
+
+use super::{FileRecord, Progress, UploadStatus};
+use crate::{
+    blob::BlobKey,
+    clock::Timestamp,
+    file::{Content, Sha256Digest, id::FileId},
+};
+
+/// The live upload with an owner and an upload_id.
+#[derive(Debug)]
+pub(super) struct KnownUpload {
+    pub(super) file_id: FileId,
+    pub(super) start: Sha256Digest,
+    pub(super) blob_key: BlobKey,
+    /// Set once it is finished.
+    pub(super) record: Option<FileRecord>,
+    /// Set while it is unfinished and something of it is durable.
+    pub(super) progress: Option<Progress>,
+    /// What its content will be, where it is unfinished and all of it has arrived.
+    pub(super) sealed: Option<Content>,
+    pub(super) reserved_bytes: u64,
+    pub(super) lease_until: Timestamp,
+}
+
+impl KnownUpload {
+    pub(super) fn persisted_size_bytes(&self) -> u64 {
+        self.progress.as_ref().map_or(0, |progress| progress.persisted_size_bytes)
+    }
+
+    /// Whether it has become a file that nobody sees any more.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.record.as_ref().is_some_and(|record| !record.is_visible(now))
+    }
+
+    /// What is told of it at `now`; nothing of a file that cannot be seen.
+    pub(super) fn into_status(self, now: Timestamp) -> Option<UploadStatus> {
+        let persisted_size_bytes = self.persisted_size_bytes();
+        match self.record {
+            Some(record) if record.is_visible(now) => Some(UploadStatus::Finished(record.into())),
+            Some(_) => None,
+            None => Some(UploadStatus::Unfinished {
+                persisted_size_bytes,
+                expire_time: self.lease_until,
+            }),
+        }
+    }
+}
