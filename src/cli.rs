@@ -30,6 +30,7 @@ mod types;
 mod undelete;
 mod update;
 mod upload;
+mod upload_url;
 mod url;
 mod usage;
 
@@ -54,6 +55,7 @@ pub struct Cli {
 enum Command {
     Serve(serve::Serve),
     Upload(upload::Upload),
+    UploadUrl(upload_url::UploadUrl),
     Url(url::SignUrl),
     Revoke(revoke::Revoke),
     Get(get::Get),
@@ -102,6 +104,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run().await,
             Self::Upload(command) => command.run().await,
+            Self::UploadUrl(command) => command.run().await,
             Self::Url(command) => command.run().await,
             Self::Revoke(command) => command.run().await,
             Self::Get(command) => command.run().await,

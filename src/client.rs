@@ -17,8 +17,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::{
     BatchCreateSignedUrlsRequest, BatchSignedUrl, CreateSignedUrlRequest, CreateSignedUrlResponse,
-    File, GetCapabilitiesRequest, GetCapabilitiesResponse, GetUsageRequest, GetUsageResponse,
-    RevokeSignedUrlsRequest, files_service_client::FilesServiceClient,
+    CreateUploadUrlRequest, CreateUploadUrlResponse, File, GetCapabilitiesRequest,
+    GetCapabilitiesResponse, GetUsageRequest, GetUsageResponse, RevokeSignedUrlsRequest,
+    files_service_client::FilesServiceClient,
 };
 
 use call::CallOptions;
@@ -71,6 +72,14 @@ impl Client {
         let made = self
             .ask(request, async |mut files, request| files.batch_create_signed_urls(request).await);
         Ok(made.await?.results)
+    }
+
+    /// Makes a signed URL through which whoever holds it can upload one file over HTTP.
+    pub async fn create_upload_url(
+        &self,
+        request: CreateUploadUrlRequest,
+    ) -> Result<CreateUploadUrlResponse> {
+        self.ask(request, async |mut files, request| files.create_upload_url(request).await).await
     }
 
     /// Ends every signed URL made for a file so far.

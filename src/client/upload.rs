@@ -68,7 +68,7 @@ impl Client {
         mut content: Content,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<File> {
-        let mut start = start(file);
+        let mut start = UploadStart::from(file);
         let progress = never_back(progress);
         let (mut retries, mut reached) = (Retries::default(), 0);
         loop {
@@ -159,18 +159,21 @@ impl Client {
     }
 }
 
-fn start(file: NewFile) -> UploadStart {
-    UploadStart {
-        upload_id: file.upload_id.unwrap_or_else(Uuid::new_v4).to_string(),
-        user_id: file.user_id,
-        purpose: file.purpose,
-        filename: file.filename,
-        size_bytes: file.size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
-        ttl: file.ttl.and_then(|ttl| prost_types::Duration::try_from(ttl).ok()),
-        labels: file.labels,
-        references: file.references,
-        delete_when_unreferenced: file.delete_when_unreferenced,
-        ..UploadStart::default()
+impl From<NewFile> for UploadStart {
+    /// The start of an upload with an id: the file's own, or a fresh one.
+    fn from(file: NewFile) -> Self {
+        Self {
+            upload_id: file.upload_id.unwrap_or_else(Uuid::new_v4).to_string(),
+            user_id: file.user_id,
+            purpose: file.purpose,
+            filename: file.filename,
+            size_bytes: file.size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
+            ttl: file.ttl.and_then(|ttl| prost_types::Duration::try_from(ttl).ok()),
+            labels: file.labels,
+            references: file.references,
+            delete_when_unreferenced: file.delete_when_unreferenced,
+            ..Self::default()
+        }
     }
 }
 

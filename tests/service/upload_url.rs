@@ -138,6 +138,21 @@ async fn curl_sends_a_file_of_any_framing() -> Result {
 }
 
 #[tokio::test]
+async fn the_command_line_makes_urls() -> Result {
+    let server = TestServer::start().await?;
+    let made = Command::new(env!("CARGO_BIN_EXE_files"))
+        .args(["upload-url", "a.txt", "--user", "user-1", "--purpose", "assistants"])
+        .args(["--size-max", "5B", "--server", &format!("http://{}", server.grpc)])
+        .output()
+        .await?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let url = String::from_utf8(made.stdout)?;
+    assert_eq!(put(&server, target(&url), b"123456").await?.status, 413);
+    assert_eq!(put(&server, target(&url), b"12345").await?.status, 201);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_url_that_is_not_ours_or_over_uploads_nothing() -> Result {
     let server = TestServer::start().await?;
     let target = upload_target(&server, "a.txt").await?;
