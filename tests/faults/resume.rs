@@ -290,7 +290,8 @@ impl<'s> Upload<'s> {
         let expected =
             ["UPLOAD_INCOMPLETE", "UPLOAD_TAKEN_OVER", "STORAGE_UNAVAILABLE", "SHUTTING_DOWN"];
         let user = &self.start.user_id;
-        assert!(expected.contains(&info.reason.as_str()), "{user}: {status:?}");
+        let told = self.site.complaints();
+        assert!(expected.contains(&info.reason.as_str()), "{user}: {status:?}\n{told}");
     }
 }
 

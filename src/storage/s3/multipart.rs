@@ -1,6 +1,6 @@
 //! An object in parts: while some are on their way, the next one is filled.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use aws_sdk_s3::{
@@ -210,11 +210,13 @@ async fn send_part(
     Ok(CompletedPart::builder().part_number(number).e_tag(tag).set_checksum_crc32(crc32).build())
 }
 
-/// Whether the store still has the parts that were noted: somebody may have sent another one in place of each.
+/// Whether the store still has the parts that were noted: another writer may have sent others in their places.
+/// Some stores list all that were sent for one number.
 async fn check_parts(store: &Store, key: &BlobKey, notes: &Notes) -> Result<()> {
-    let mut wanted = notes.parts.iter().zip(1..).peekable();
+    let mut wanted: HashSet<(i32, String)> =
+        notes.parts.iter().zip(1..).map(|(part, number)| (number, part.e_tag.clone())).collect();
     let mut after = None;
-    while wanted.peek().is_some() {
+    loop {
         let page = store
             .client
             .list_parts()
@@ -228,19 +230,21 @@ async fn check_parts(store: &Store, key: &BlobKey, notes: &Notes) -> Result<()> 
             Err(failed) if failed.is_absence() => return Err(StorageError::Missing(*key)),
             page => page.map_err(|failed| failed.into_error("look at the parts of a blob"))?,
         };
-        for found in page.parts() {
-            let Some((part, number)) = wanted.next() else { break };
-            if found.part_number() != Some(number) || found.e_tag() != Some(&part.e_tag) {
-                return Err(StorageError::Missing(*key));
+        for part in page.parts() {
+            if let (Some(number), Some(tag)) = (part.part_number(), part.e_tag()) {
+                wanted.remove(&(number, tag.to_owned()));
             }
-            after = Some(number.to_string());
         }
-        let more = page.is_truncated() == Some(true) && !page.parts().is_empty();
-        if !more && wanted.peek().is_some() {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let next = page.next_part_number_marker().map(str::to_owned);
+        if page.is_truncated() != Some(true) || next.is_none() || next == after {
+            tracing::warn!(blob_key = %key, missing = wanted.len(), "parts of a blob are not there");
             return Err(StorageError::Missing(*key));
         }
+        after = next;
     }
-    Ok(())
 }
 
 /// Removes every unfinished upload of an object.
