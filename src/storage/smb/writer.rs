@@ -240,7 +240,8 @@ impl BlobWriter for SmbWriter {
         match flushed {
             Ok(()) => publish(&share, &key, size_bytes, handle).await,
             Err(error) => {
-                discard(handle).await;
+                // What was durable before stays for another call; what nobody goes on with is deleted.
+                let _ = handle.close().await;
                 Err(error)
             }
         }
@@ -286,13 +287,13 @@ async fn publish(share: &Share, key: &BlobKey, size_bytes: u64, handle: Handle) 
             }
         }
         Err(error) if error.is_lost() => look(share, key, size_bytes).await,
-        Err(error) => {
+        Err(error) if error.is_taken() => {
             discard(handle).await;
-            Err(if error.is_taken() {
-                StorageError::Exists(*key)
-            } else {
-                failure("publish a blob")(error)
-            })
+            Err(StorageError::Exists(*key))
+        }
+        Err(error) => {
+            let _ = handle.close().await;
+            Err(failure("publish a blob")(error))
         }
     }
 }
