@@ -5,3 +5,4 @@ mod outcomes;
 mod proxy;
 mod start;
 mod support;
+mod takeover;

@@ -181,7 +181,7 @@ async fn find_earlier(
     }
     let (owners, ids): (Vec<&str>, Vec<&[u8]>) =
         keys.iter().map(|(owner, id)| (owner.as_str(), id.as_bytes().as_slice())).unzip();
-    let rows = sqlx::query(statements::find_uploads())
+    let rows = sqlx::query(statements::lock_uploads())
         .bind(owners)
         .bind(ids)
         .fetch_all(connection)

@@ -42,6 +42,15 @@ with_record!(
      JOIN files AS f ON f.user_id = w.user_id AND f.upload_id = w.upload_id WHERE f.state IN (0, 1)"
 );
 with_record!(
+    /// The same, none of which changes until the transaction ends.
+    lock_uploads,
+    "SELECT RECORD, f.state, f.start_sha256, f.upload_id, f.reserved_bytes, f.persisted_bytes, f.progress, \
+         f.lease_until_us \
+     FROM unnest($1::text[], $2::bytea[]) AS w (user_id, upload_id) \
+     JOIN files AS f ON f.user_id = w.user_id AND f.upload_id = w.upload_id WHERE f.state IN (0, 1) \
+     ORDER BY f.file_id FOR UPDATE OF f"
+);
+with_record!(
     /// Every file, in the order of ids.
     walk,
     "SELECT RECORD FROM files AS f WHERE f.file_id > $1 AND f.state IN (1, 4) ORDER BY f.file_id LIMIT $2"
