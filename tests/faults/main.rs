@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod cuts;
 mod effects;
 mod failing;
 mod full_disk;
@@ -12,7 +13,6 @@ mod postgres;
 #[path = "../servers/postgres.rs"]
 mod postgres_server;
 mod replicas;
-mod resume;
 mod s3;
 #[allow(dead_code)]
 #[path = "../servers/samba.rs"]
