@@ -20,7 +20,7 @@ use files::{
     blob::BlobKey,
     clock::SystemClock,
     storage::{
-        ByteRange, Storage, StorageError,
+        ByteRange, Checkpoint, Storage, StorageError,
         smb::{SmbEncryption, SmbOptions, SmbStorage},
     },
 };
@@ -242,7 +242,9 @@ async fn behind_a_proxy() -> Result<(Server, Proxy, String, Arc<SmbStorage>)> {
     let server = Server::start(&Setup { global: "smb encrypt = off", ..Setup::default() });
     let proxy = Proxy::start(server.port()).await?;
     let directory = server.directory();
-    let options = SmbOptions { port: proxy.port, ..server.options(&directory) };
+    let options = server.options(&directory);
+    // One connection, so that nothing goes on over another one when it is cut.
+    let options = SmbOptions { port: proxy.port, connections_max: 1, ..options };
     let storage = connect(options).await?;
     Ok((server, proxy, directory, storage))
 }
@@ -258,6 +260,38 @@ async fn a_lost_rename_is_settled_by_looking_at_both_names() -> Result {
         writer.commit().await?;
         assert!(proxy.has_cut());
         assert!(read(&storage, &key, 300_000).await? == content(&key, 300_000));
+        assert_eq!(staged(&server, &directory), 0);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_writer_goes_on_with_is_that_one_s_alone() -> Result {
+    let (server, proxy, directory, storage) = behind_a_proxy().await?;
+    let other = connect(server.options(&directory)).await?;
+    let size = 300_000;
+    for is_committed in [true, false] {
+        let key = BlobKey::random()?;
+        let mut first = storage.create(&key).await?;
+        first.write(vec![content(&key, size)]).await?;
+        // The first writer loses its connection, and with it the file.
+        proxy.cut_once(Cut::Request(SET_INFO));
+        proxy.set_open(false);
+        let ended = tokio::spawn(async move {
+            if is_committed { first.commit().await } else { first.abort().await }
+        });
+        let at = Checkpoint { size_bytes: size as u64, notes: String::new() };
+        let second = loop {
+            match other.resume(&key, &at).await {
+                Err(StorageError::Held(_)) => sleep(Duration::from_millis(1)).await,
+                resumed => break resumed?,
+            }
+        };
+        proxy.set_open(true);
+        let ended = ended.await?;
+        assert!(matches!(ended, Err(StorageError::Unavailable { .. })), "{ended:?}");
+        second.commit().await?;
+        assert!(read(&storage, &key, size).await? == content(&key, size));
         assert_eq!(staged(&server, &directory), 0);
     }
     Ok(())

@@ -38,8 +38,6 @@ pub(super) enum Open {
     Resume,
     /// To be read.
     Read,
-    /// To be renamed, whoever else has it open.
-    Rename,
     /// To be made durable.
     Flush,
 }
@@ -144,7 +142,6 @@ impl Open {
             Self::New => (WRITE | DELETE, SHARE_DELETE, CreateDisposition::FileCreate),
             Self::Again => (WRITE | DELETE, SHARE_DELETE, CreateDisposition::FileOpenIf),
             Self::Resume => (WRITE | DELETE, SHARE_DELETE, CreateDisposition::FileOpen),
-            Self::Rename => (DELETE, SHARE_ALL, CreateDisposition::FileOpen),
             Self::Flush => (WRITE, SHARE_ALL, CreateDisposition::FileOpen),
             Self::Read => (FileAccessMask::FILE_READ_DATA, SHARE_ALL, CreateDisposition::FileOpen),
         };

@@ -249,10 +249,18 @@ impl BlobWriter for SmbWriter {
 
     async fn abort(self: Box<Self>) -> Result<()> {
         let (share, key, _, handle) = self.into_handle().await;
-        if let Some(handle) = handle {
-            discard(handle).await;
-        }
-        share.remove_staging(&key).await.map_err(failure("remove a staging file"))
+        let discarded = match handle {
+            Some(handle) => discard(handle).await,
+            None => Ok(()),
+        };
+        let removed = match discarded {
+            // The name may be another writer's by now, who keeps it.
+            Err(error) if error.is_lost() => {
+                share.remove(&share.layout.staged(&key), true).await.map(drop)
+            }
+            discarded => discarded,
+        };
+        removed.map_err(failure("remove a staging file"))
     }
 }
 
@@ -288,7 +296,8 @@ async fn publish(share: &Share, key: &BlobKey, size_bytes: u64, handle: Handle) 
         }
         Err(error) if error.is_lost() => look(share, key, size_bytes).await,
         Err(error) if error.is_taken() => {
-            discard(handle).await;
+            // What this cannot remove, the sweeper finds by the row.
+            let _ = discard(handle).await;
             Err(StorageError::Exists(*key))
         }
         Err(error) => {
@@ -305,8 +314,9 @@ async fn look(share: &Share, key: &BlobKey, size_bytes: u64) -> Result<()> {
         sleep(pause).await;
         match look_once(share, key, size_bytes).await {
             Ok(()) => return Ok(()),
-            // Not known yet: the connection broke again, or the rename came to its end meanwhile.
-            Err(error) if error.is_lost() || error.is_taken() || is_away(&error) => last = error,
+            // Not known yet: the connection broke again, the rename came to its end meanwhile, or somebody
+            // has the file open, be it the session that died.
+            Err(error) if may_settle(&error) => last = error,
             Err(error) => return Err(failure("publish a blob")(error)),
         }
     }
@@ -324,7 +334,8 @@ async fn look_once(
     match (find(&session, &staged).await?, find(&session, &blob).await?) {
         (None, found) if is_whole(found) => {}
         (found, None) if is_whole(found) => {
-            let handle = Handle::open(Arc::clone(&session), &staged, Open::Rename).await?;
+            // Alone: another call may go on with it by now, and it is that one's to publish then.
+            let handle = Handle::open(Arc::clone(&session), &staged, Open::Resume).await?;
             handle.rename(&blob).await?;
             handle.close().await?;
         }
@@ -333,8 +344,9 @@ async fn look_once(
     sync_name(share, &session, key).await
 }
 
-fn is_away(error: &SmbError) -> bool {
-    matches!(error, SmbError::Unreachable { .. } | SmbError::Late)
+fn may_settle(error: &SmbError) -> bool {
+    let is_away = matches!(error, SmbError::Unreachable { .. } | SmbError::Late);
+    is_away || error.is_lost() || error.is_taken() || error.is_missing() || error.is_shared()
 }
 
 async fn find(session: &Arc<Session>, path: &str) -> std::result::Result<Option<u64>, SmbError> {
@@ -359,10 +371,10 @@ async fn sync_name(
     handle.close().await
 }
 
-/// Gives a staging file up. What this cannot remove, the sweeper finds by the row.
-async fn discard(handle: Handle) {
-    let _ = handle.remove().await;
-    let _ = handle.close().await;
+/// Gives a staging file up.
+async fn discard(handle: Handle) -> std::result::Result<(), SmbError> {
+    let removed = handle.remove().await;
+    handle.close().await.and(removed)
 }
 
 /// The same bytes in pieces of at most `piece_bytes`, none of them empty, and the length of each.

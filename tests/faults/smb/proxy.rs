@@ -12,6 +12,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
 };
 
 pub(crate) const FLUSH: u16 = 0x0007;
@@ -29,6 +30,7 @@ pub(crate) enum Cut {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     cut: Arc<AtomicU32>,
+    is_open: watch::Sender<bool>,
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -38,11 +40,13 @@ impl Proxy {
     /// In front of the server at `port`.
     pub(crate) async fn start(port: u16) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let proxy =
-            Self { port: listener.local_addr()?.port(), cut: Arc::new(AtomicU32::new(NOWHERE)) };
-        let cut = Arc::clone(&proxy.cut);
+        let (is_open, mut may_pass) = watch::channel(true);
+        let cut = Arc::new(AtomicU32::new(NOWHERE));
+        let proxy = Self { port: listener.local_addr()?.port(), cut: Arc::clone(&cut), is_open };
         tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            while may_pass.wait_for(|is_open| *is_open).await.is_ok()
+                && let Ok((client, _)) = listener.accept().await
+            {
                 tokio::spawn(forward(client, port, Arc::clone(&cut)));
             }
         });
@@ -55,6 +59,11 @@ impl Proxy {
             Cut::Answer(command) => u32::from(command) | ANSWER,
         };
         self.cut.store(cut, Ordering::SeqCst);
+    }
+
+    /// Lets new connections wait, or pass.
+    pub(crate) fn set_open(&self, is_open: bool) {
+        self.is_open.send_replace(is_open);
     }
 
     /// Whether what was to be cut has come.
