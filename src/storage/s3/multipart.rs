@@ -1,13 +1,19 @@
 //! An object in parts: while some are on their way, the next one is filled.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use aws_sdk_s3::{
     primitives::ByteStream,
     types::{CompletedMultipartUpload, CompletedPart},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::task::{JoinError, JoinSet};
 
 use super::{
@@ -26,8 +32,8 @@ use crate::{
 /// Parts in memory, full and on their way or being filled: what bounds the memory of an upload.
 const PARTS_HELD_MAX: usize = 2;
 
-/// How the sending of a part ended.
-type Joined = std::result::Result<Result<CompletedPart>, JoinError>;
+/// A part that has arrived, and the memory that it was sent from where that is wanted.
+type Sent = (CompletedPart, Option<BytesMut>);
 
 /// A multipart upload that is under way. Dropped, it leaves what [`abort_all`] removes.
 pub(super) struct Multipart {
@@ -36,7 +42,12 @@ pub(super) struct Multipart {
     upload_id: Arc<str>,
     sent: i32,
     done: Vec<CompletedPart>,
-    on_their_way: JoinSet<Result<CompletedPart>>,
+    on_their_way: JoinSet<Result<Sent>>,
+    /// Whether somebody waits for the memory of a part. Otherwise it is given back at once: a slow upload is
+    /// not to hold what it may not need for long.
+    wants_memory: Arc<AtomicBool>,
+    /// The memory of a part that has arrived, for the next one.
+    spare: Option<BytesMut>,
 }
 
 impl Multipart {
@@ -54,6 +65,8 @@ impl Multipart {
             sent: 0,
             done: Vec::new(),
             on_their_way: JoinSet::new(),
+            wants_memory: Arc::default(),
+            spare: None,
         })
     }
 
@@ -69,6 +82,8 @@ impl Multipart {
             sent: i32::try_from(done.len()).unwrap_or(i32::MAX),
             done,
             on_their_way: JoinSet::new(),
+            wants_memory: Arc::default(),
+            spare: None,
         })
     }
 
@@ -104,18 +119,26 @@ impl Multipart {
         settled
     }
 
-    /// Sends the next part on its way, and waits until there is room to fill another one.
-    pub(super) async fn send(&mut self, content: Bytes) -> Result<()> {
+    /// Sends the next part on its way, and waits until there is room to fill another one: that of a part which
+    /// has arrived, where there is one.
+    pub(super) async fn send(&mut self, content: Bytes) -> Result<BytesMut> {
         self.sent += 1;
         let (store, object) = (Arc::clone(&self.store), self.store.object(&self.key));
         let upload_id = Arc::clone(&self.upload_id);
-        let number = self.sent;
-        self.on_their_way
-            .spawn(async move { send_part(&store, &object, &upload_id, (number, content)).await });
+        let (number, wants_memory) = (self.sent, Arc::clone(&self.wants_memory));
+        self.on_their_way.spawn(async move {
+            let part = send_part(&store, &object, &upload_id, (number, content.clone())).await?;
+            let is_wanted = wants_memory.load(Ordering::Relaxed);
+            Ok((part, is_wanted.then(|| content.try_into_mut().ok()).flatten()))
+        });
+        self.wants_memory.store(true, Ordering::Relaxed);
         while self.on_their_way.len() >= PARTS_HELD_MAX {
             self.one_arrives().await?;
         }
-        Ok(())
+        self.wants_memory.store(false, Ordering::Relaxed);
+        let mut spare = self.spare.take().unwrap_or_default();
+        spare.clear();
+        Ok(spare)
     }
 
     async fn one_arrives(&mut self) -> Result<()> {
@@ -125,12 +148,13 @@ impl Multipart {
         }
     }
 
-    fn note(&mut self, arrived: Joined) -> Result<()> {
-        let part = arrived.map_err(|error| StorageError::Unavailable {
+    fn note(&mut self, arrived: std::result::Result<Result<Sent>, JoinError>) -> Result<()> {
+        let (part, spare) = arrived.map_err(|error| StorageError::Unavailable {
             action: "send a part of a blob",
             source: error.into(),
         })??;
         self.done.push(part);
+        self.spare = spare;
         Ok(())
     }
 

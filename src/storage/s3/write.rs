@@ -17,6 +17,9 @@ use crate::{
     storage::{BlobWriter, Checkpoint, Result},
 };
 
+/// A part that is larger gets room for all of it at once: what it grows out of would be memory of its own.
+const GROWS_BYTES_MAX: usize = 256 * 1024;
+
 pub(super) struct S3Writer {
     store: Arc<Store>,
     key: BlobKey,
@@ -79,6 +82,9 @@ impl S3Writer {
             if self.part.len() >= self.part_bytes {
                 self.send_part().await?;
             }
+            if self.part.len() > GROWS_BYTES_MAX {
+                self.part.reserve(self.part_bytes - self.part.len());
+            }
             let room = self.part_bytes - self.part.len();
             let taken = room.min(chunk.len());
             self.part.extend_from_slice(&chunk[..taken]);
@@ -95,9 +101,8 @@ impl S3Writer {
                 none.insert(Multipart::begin(store, self.key, &self.token).await?)
             }
         };
-        multipart.send(std::mem::take(&mut self.part).freeze()).await?;
-        // The next one is likely to fill up, too: no copies while it grows.
-        self.part.reserve(self.part_bytes);
+        let full = std::mem::take(&mut self.part).freeze();
+        self.part = multipart.send(full).await?;
         Ok(())
     }
 }
