@@ -38,7 +38,7 @@ use tokio::runtime::{Builder, Runtime};
 use case::Case;
 use content::Content;
 use cpu::Cpus;
-use memory::MemoryCase;
+use memory::{MemoryCase, Target};
 use nginx::Nginx;
 use scale::Scale;
 use server::FilesServer;
@@ -100,10 +100,15 @@ fn main() -> Result<ExitCode> {
             eprintln!("round {round} of {}: {}", scale.rounds, case.name());
             case.measure().with_context(|| case.name())?;
         }
+        // Who comes after whom makes a difference: next time it is the other way around.
+        cases.reverse();
         for case in &mut memory {
             eprintln!("round {round} of {}: {}", scale.rounds, case.name());
             case.measure(&bench.runtime).with_context(|| case.name())?;
         }
+    }
+    if scale.rounds % 2 == 1 {
+        cases.reverse();
     }
     table::print(&cases, &memory, &scale)?;
     let failed = memory.iter().any(MemoryCase::is_over_limit);
@@ -142,7 +147,8 @@ impl Bench {
     }
 
     fn memory_cases(&self, place: &Path) -> Vec<MemoryCase> {
-        [1, self.scale.memory_uploads]
+        let many = self.scale.memory_uploads;
+        [(Target::Disk, 1), (Target::Disk, many), (Target::Bucket, 1), (Target::Bucket, many)]
             .map(|uploads| MemoryCase::new(uploads, self.scale, &self.server_cpus, place))
             .into()
     }

@@ -15,16 +15,36 @@ use crate::{
     cpu::Cpus,
     scale::{Scale, spoken},
     server::FilesServer,
+    stores,
     upload::Uploader,
 };
 
-/// What growth has to stay under.
-pub(crate) const GROWTH_BYTES_LIMIT: u64 = 64 * 1024 * 1024;
+const MIB: u64 = 1024 * 1024;
+
 /// What a server takes to come to rest.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// Where the server puts what is uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Disk,
+    Bucket,
+}
+
+impl Target {
+    /// What growth has to stay under: for a bucket what all uploads share (`uploads.buffer_bytes_max`), and two
+    /// parts and 1 MiB for each.
+    const fn limit_bytes(self, uploads: usize) -> u64 {
+        match self {
+            Self::Disk => 64 * MIB,
+            Self::Bucket => 8 * MIB + (2 * 8 + 1) * MIB * uploads as u64,
+        }
+    }
+}
+
 /// Uploads at once to a fresh server, each over a connection of its own.
 pub(crate) struct MemoryCase {
+    target: Target,
     uploads: usize,
     bytes: u64,
     cpus: Cpus,
@@ -43,8 +63,14 @@ pub(crate) struct MemoryRun {
 }
 
 impl MemoryCase {
-    pub(crate) fn new(uploads: usize, scale: Scale, cpus: &Cpus, place: &Path) -> Self {
+    pub(crate) fn new(
+        (target, uploads): (Target, usize),
+        scale: Scale,
+        cpus: &Cpus,
+        place: &Path,
+    ) -> Self {
         Self {
+            target,
             uploads,
             bytes: scale.memory_bytes,
             cpus: cpus.clone(),
@@ -55,12 +81,27 @@ impl MemoryCase {
 
     /// Its name, as it can be chosen by.
     pub(crate) fn name(&self) -> String {
-        format!("memory: upload {} × {} at once", spoken(self.bytes), self.uploads)
+        let target = match self.target {
+            Target::Disk => "",
+            Target::Bucket => " to a bucket",
+        };
+        format!("memory: upload {} × {} at once{target}", spoken(self.bytes), self.uploads)
+    }
+
+    /// What growth has to stay under.
+    pub(crate) const fn limit_bytes(&self) -> u64 {
+        self.target.limit_bytes(self.uploads)
     }
 
     /// Runs it once more.
     pub(crate) fn measure(&mut self, runtime: &Runtime) -> Result<()> {
-        let server = FilesServer::start(&self.place, &self.cpus)?;
+        let settings = match self.target {
+            Target::Disk => Vec::new(),
+            Target::Bucket => {
+                stores::bucket(&format!("memory-{}-{}", self.uploads, self.runs.len()))?
+            }
+        };
+        let server = FilesServer::start_with(&self.place, &self.cpus, &settings)?;
         sleep(SETTLE);
         server.process.reset_peak()?;
         let idle_bytes = server.process.resident_bytes()?;
@@ -77,6 +118,6 @@ impl MemoryCase {
 
     /// Whether any run grew too far.
     pub(crate) fn is_over_limit(&self) -> bool {
-        self.runs.iter().any(|run| run.growth_bytes >= GROWTH_BYTES_LIMIT)
+        self.runs.iter().any(|run| run.growth_bytes >= self.limit_bytes())
     }
 }

@@ -1,5 +1,6 @@
 //! Files over a bucket and over a share, beside the clients that people use straight to the same servers: the
-//! `aws` command and `smbclient`. Everybody is a command that reads or writes a file, on all processors.
+//! `aws` command and `smbclient`. Everybody is a command that reads or writes a file, on all processors. Files
+//! over its own disk says what is left of the time when storing costs next to nothing.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -20,6 +21,8 @@ use crate::{
     server::FilesServer,
     upload::{Uploader, large_work as upload_work},
 };
+
+const OVER_DISK: &str = "limit: files over its own disk";
 
 /// Where the content goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +53,32 @@ struct Lab<'a> {
     directory: PathBuf,
     bench: &'a Bench,
     started: OnceCell<Started>,
-    /// The file in the service.
-    id: RefCell<Option<String>>,
 }
 
 struct Started {
-    files: FilesServer,
+    over_place: Service,
+    over_disk: Service,
     file: PathBuf,
     cpus: Cpus,
+}
+
+/// A running service, and the file in it.
+struct Service {
+    server: FilesServer,
+    id: RefCell<Option<String>>,
+}
+
+impl Service {
+    const fn new(server: FilesServer) -> Self {
+        Self { server, id: RefCell::new(None) }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_files"));
+        let server = format!("http://127.0.0.1:{}", self.server.grpc);
+        command.env("FILES_SERVER", server).args(arguments);
+        command
+    }
 }
 
 /// Uploads and downloads of the large file by everybody, to both places.
@@ -69,7 +90,6 @@ pub(crate) fn cases<'a>(bench: &'a Bench, directory: &Path) -> Vec<Case<'a>> {
             directory: directory.join(place.name()),
             bench,
             started: OnceCell::new(),
-            id: RefCell::default(),
         });
         let amount = Amount::Bytes(bench.scale.large_bytes);
         let upload = format!("{} to a {}", upload_work(bench.scale.large_bytes), place.name());
@@ -78,10 +98,12 @@ pub(crate) fn cases<'a>(bench: &'a Bench, directory: &Path) -> Vec<Case<'a>> {
             let lab = Rc::clone(&lab);
             cases.push(Case::new(work, by, amount, move || run(&lab)));
         };
-        case(&upload, "files", Lab::upload);
+        case(&upload, "files", |lab| lab.upload(&lab.started()?.over_place));
         case(&upload, place.peer(), Lab::peer_upload);
-        case(&download, "files", Lab::download);
+        case(&upload, OVER_DISK, |lab| lab.upload(&lab.started()?.over_disk));
+        case(&download, "files", |lab| lab.download(&lab.started()?.over_place));
         case(&download, place.peer(), Lab::peer_download);
+        case(&download, OVER_DISK, |lab| lab.download(&lab.started()?.over_disk));
     }
     cases
 }
@@ -97,41 +119,46 @@ impl Lab<'_> {
         self.bench.large.write_to(&file)?;
         let place = self.place;
         let settings = cpus.run(|| match place {
-            Place::Bucket => bucket(),
+            Place::Bucket => bucket("bench"),
             Place::Share => Ok(share()),
         })?;
-        let files = FilesServer::start_with(&self.directory, &cpus, &settings)?;
-        Ok(self.started.get_or_init(|| Started { files, file, cpus }))
+        let over_place = FilesServer::start_with(&self.directory, &cpus, &settings)?;
+        let over_disk = FilesServer::start(&self.directory.join("disk"), &cpus)?;
+        Ok(self.started.get_or_init(|| Started {
+            over_place: Service::new(over_place),
+            over_disk: Service::new(over_disk),
+            file,
+            cpus,
+        }))
     }
 
     /// The first one in each round does not count: memory that is fresh from the host costs more.
-    fn upload(&self) -> Result<Run> {
-        self.remove()?;
-        self.upload_once()?;
-        self.remove()?;
-        let started = self.started()?;
-        Run::of(Some(&started.files.process), || self.upload_once())
+    fn upload(&self, service: &Service) -> Result<Run> {
+        self.remove(service)?;
+        self.upload_once(service)?;
+        self.remove(service)?;
+        Run::of(Some(&service.server.process), || self.upload_once(service))
     }
 
-    fn upload_once(&self) -> Result<()> {
+    fn upload_once(&self, service: &Service) -> Result<()> {
         let started = self.started()?;
         let mut command =
-            self.files(&["upload", "--user", "bench", "--purpose", "user_data", "-q"]);
+            service.command(&["upload", "--user", "bench", "--purpose", "user_data", "-q"]);
         let said = output(started, command.arg(&started.file))?;
-        *self.id.borrow_mut() = Some(said.trim().to_owned());
+        *service.id.borrow_mut() = Some(said.trim().to_owned());
         Ok(())
     }
 
-    fn download(&self) -> Result<Run> {
-        if self.id.borrow().is_none() {
-            self.upload_once()?;
+    fn download(&self, service: &Service) -> Result<Run> {
+        if service.id.borrow().is_none() {
+            self.upload_once(service)?;
         }
         let started = self.started()?;
-        let (id, target) = (self.id.borrow().clone().context("a file")?, self.target());
-        let mut command = self.files(&["download", &id, "--output"]);
+        let (id, target) = (service.id.borrow().clone().context("a file")?, self.target());
+        let mut command = service.command(&["download", &id, "--output"]);
         command.arg(&target);
         let run =
-            Run::of(Some(&started.files.process), || output(started, &mut command).map(drop))?;
+            Run::of(Some(&service.server.process), || output(started, &mut command).map(drop))?;
         self.bench.large.check(&target)?;
         std::fs::remove_file(target)?;
         Ok(run)
@@ -145,6 +172,10 @@ impl Lab<'_> {
             Place::Share => smbclient(&format!("put {file} peer.txt")),
         };
         output(started, &mut command)?;
+        if self.place == Place::Share {
+            // What is written over costs less than what is written anew.
+            output(started, &mut smbclient("del peer.txt"))?;
+        }
         Run::of(None, || output(started, &mut command).map(drop))
     }
 
@@ -161,25 +192,17 @@ impl Lab<'_> {
         Ok(run)
     }
 
-    fn remove(&self) -> Result<()> {
-        let Some(id) = self.id.borrow_mut().take() else {
+    fn remove(&self, service: &Service) -> Result<()> {
+        let Some(id) = service.id.borrow_mut().take() else {
             return Ok(());
         };
-        let Started { files, .. } = self.started()?;
         let runtime: &Runtime = &self.bench.runtime;
-        let uploader = runtime.block_on(Uploader::connect(files.grpc))?;
+        let uploader = runtime.block_on(Uploader::connect(service.server.grpc))?;
         runtime.block_on(uploader.delete_all(&[id]))
     }
 
     fn target(&self) -> PathBuf {
         self.directory.join("downloaded.txt")
-    }
-
-    fn files(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_files"));
-        let port = self.started.get().map_or(0, |started| started.files.grpc);
-        command.env("FILES_SERVER", format!("http://127.0.0.1:{port}")).args(arguments);
-        command
     }
 }
 
@@ -191,14 +214,15 @@ fn output(started: &Started, command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(ended.stdout)?)
 }
 
-type Settings = Vec<(&'static str, String)>;
+pub(crate) type Settings = Vec<(&'static str, String)>;
 
-fn bucket() -> Result<Settings> {
+/// Settings of a server over a bucket, below `prefix`.
+pub(crate) fn bucket(prefix: &str) -> Result<Settings> {
     let store = seaweed::shared();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(store.ready());
     Ok(vec![
-        ("FILES__STORAGE__URL", format!("s3://{}/bench", seaweed::BUCKET)),
+        ("FILES__STORAGE__URL", format!("s3://{}/{prefix}", seaweed::BUCKET)),
         ("FILES__STORAGE__S3__ENDPOINT", store.endpoint().to_string()),
         ("FILES__STORAGE__S3__ACCESS_KEY_ID", seaweed::ACCESS_KEY_ID.to_owned()),
         ("FILES__STORAGE__S3__SECRET_ACCESS_KEY", seaweed::SECRET_ACCESS_KEY.to_owned()),

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     case::{Amount, Case},
-    memory::{GROWTH_BYTES_LIMIT, MemoryCase},
+    memory::MemoryCase,
     scale::Scale,
 };
 
@@ -37,10 +37,9 @@ pub(crate) fn print(cases: &[Case<'_>], memory: &[MemoryCase], scale: &Scale) ->
         }
     }
     if !memory.is_empty() {
-        let limit = mib(GROWTH_BYTES_LIMIT as f64);
         writeln!(out, "\n| work | idle | growth, median | least | most | must stay under |")?;
         writeln!(out, "|---|--:|--:|--:|--:|--:|")?;
-        memory.iter().try_for_each(|case| writeln!(out, "{} {limit} |", memory_row(case)))?;
+        memory.iter().try_for_each(|case| writeln!(out, "{}", memory_row(case)))?;
     }
     Ok(())
 }
@@ -75,12 +74,13 @@ fn memory_row(case: &MemoryCase) -> String {
     let idle = Spread::of(case.runs.iter().map(|run| run.idle_bytes as f64).collect());
     let growth = Spread::of(case.runs.iter().map(|run| run.growth_bytes as f64).collect());
     format!(
-        "| {} | {} | {} | {} | {} |",
+        "| {} | {} | {} | {} | {} | {} |",
         case.name(),
         mib(idle.median),
         mib(growth.median),
         mib(growth.least),
-        mib(growth.most)
+        mib(growth.most),
+        mib(case.limit_bytes() as f64)
     )
 }
 
