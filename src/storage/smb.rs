@@ -19,6 +19,7 @@ mod layout;
 mod message;
 mod negotiation;
 mod pool;
+mod publish;
 mod reader;
 mod request;
 mod session;

@@ -48,6 +48,17 @@ impl Pool {
         found.unwrap_or(Err(SmbError::Late))
     }
 
+    /// Replaces the sessions that have died, so that the server closes what they left open. Those that cannot be
+    /// replaced yet are left to whoever needs them.
+    pub(super) async fn replace_dead(&self) {
+        for place in &self.places {
+            let is_dead = |session: &Arc<Session>| !session.is_alive();
+            if place.lock().await.session.as_ref().is_some_and(is_dead) {
+                let _ = timeout(self.options.timeout, self.fill(place)).await;
+            }
+        }
+    }
+
     async fn fill(&self, place: &Mutex<Place>) -> Result<Arc<Session>, SmbError> {
         let mut place = place.lock().await;
         if let Some(session) = &place.session {
