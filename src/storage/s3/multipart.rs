@@ -107,6 +107,7 @@ impl Multipart {
         while let Some(arrived) = self.on_their_way.try_join_next() {
             self.note(arrived)?;
         }
+        self.spare = None;
         Ok(())
     }
 
