@@ -68,9 +68,22 @@ impl Client {
         mut content: Content,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<File> {
+        let is_known = file.upload_id.is_some();
         let mut start = UploadStart::from(file);
         let progress = never_back(progress);
         let (mut retries, mut reached) = (Retries::default(), 0);
+        if is_known {
+            let known = self.persisted(&start).await?;
+            if let Some(file) = known.file {
+                return check(file, content).await;
+            }
+            let offset = known.persisted_size_bytes;
+            // A content that is shorter than that is another one: the server says so.
+            if start.size_bytes.is_none_or(|size_bytes| offset <= size_bytes) {
+                (content, _) = seek(content, offset).await?;
+                start.offset = offset;
+            }
+        }
         loop {
             let sent;
             (content, sent) = self.attempt(&start, content, Arc::clone(&progress)).await?;

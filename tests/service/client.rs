@@ -94,7 +94,11 @@ async fn an_upload_goes_on_in_another_process() -> Result {
     let client = client(&way).await?;
     let known = client.find_upload("user-1", &id).await?;
     assert!(known.persisted_size_bytes > 10_000_000);
+    // What is durable is not sent again: the way would break.
+    let way = Way::to(server.grpc, &[(SIZE as u64 - 9_000_000, u64::MAX)]).await?;
+    let client = self::client(&way).await?;
     uploaded(&client, file()).await?;
+    assert_eq!(way.connections(), 1);
     let (again, _) = uploaded(&client, file()).await?;
     assert_eq!(again.size_bytes, SIZE as i64);
     assert_eq!(server.rows("files").await?, 1);

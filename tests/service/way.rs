@@ -47,9 +47,13 @@ impl Way {
         Ok(Self { address, cuts, connections })
     }
 
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     pub fn assert_used_up(&self, breaks: u64) {
         assert!(self.cuts.lock().expect("the cuts").is_empty());
-        assert!(self.connections.load(Ordering::SeqCst) > breaks);
+        assert!(self.connections() > breaks);
     }
 }
 
