@@ -38,6 +38,12 @@ pub enum UploadError {
         /// What arrived until it was refused.
         received: u64,
     },
+    /// What comes again of an upload that goes on is not what is durable of it.
+    #[error("data: the first {size_bytes} bytes are not those that the upload began with")]
+    BeginningMismatch {
+        /// How many bytes are durable.
+        size_bytes: u64,
+    },
     /// The content's hash is not the one that finish gave.
     #[error("sha256: the content received hashes to {}", hex::encode(.received))]
     ChecksumMismatch {
@@ -59,7 +65,9 @@ impl UploadError {
         match self {
             Self::TooLarge { .. } => ErrorCode::FileTooLarge,
             Self::SizeMismatch { .. } => ErrorCode::SizeMismatch,
-            Self::ChecksumMismatch { .. } => ErrorCode::ChecksumMismatch,
+            Self::BeginningMismatch { .. } | Self::ChecksumMismatch { .. } => {
+                ErrorCode::ChecksumMismatch
+            }
             Self::TypeContradicted(error) => error.code(),
         }
     }
@@ -75,10 +83,20 @@ pub struct Upload {
     sha256: Sha256,
     /// The first bytes, until there are enough to tell the type.
     head: Option<Vec<u8>>,
+    /// What is received already and comes again.
+    repeated: Repeated,
     /// States are kept at multiples of this many bytes.
     grain: Option<u64>,
     /// States that somebody may want to go on from, by size.
     states: VecDeque<UploadState>,
+}
+
+/// Bytes that were received before and come again.
+#[derive(Debug, Default)]
+struct Repeated {
+    left: u64,
+    /// Of those that came again so far; `None` where they do not begin with the first.
+    sha256: Option<Sha256>,
 }
 
 /// An upload at one size: enough to go on from there in another process, without reading anything back.
@@ -112,6 +130,7 @@ impl Upload {
             size_bytes: 0,
             sha256: Sha256::new(),
             head: Some(Vec::new()),
+            repeated: Repeated::default(),
             grain: None,
             states: VecDeque::new(),
         })
@@ -136,6 +155,32 @@ impl Upload {
             return Ok(None);
         };
         Ok(Some(Self { size_bytes: state.size_bytes, sha256, head, ..upload }))
+    }
+
+    /// The next bytes are those from `offset` on, which may have been received already. All of them are compared
+    /// with those, by their hash; from an offset in the middle they cannot be.
+    pub fn repeat_from(&mut self, offset: u64) {
+        let left = self.size_bytes.saturating_sub(offset);
+        self.repeated = Repeated { left, sha256: (offset == 0 && left > 0).then(Sha256::new) };
+    }
+
+    /// Takes from `chunk` what was received before.
+    pub fn skip_repeated(&mut self, chunk: &mut Bytes) -> Result<(), UploadError> {
+        let repeated = &mut self.repeated;
+        let len = usize::try_from(repeated.left).map_or(chunk.len(), |left| left.min(chunk.len()));
+        if len == 0 {
+            return Ok(());
+        }
+        let skipped = chunk.split_to(len);
+        repeated.left -= len as u64;
+        let Some(sha256) = &mut repeated.sha256 else {
+            return Ok(());
+        };
+        sha256.update(&skipped);
+        if repeated.left > 0 || sha256.clone().finalize() == self.sha256.clone().finalize() {
+            return Ok(());
+        }
+        Err(UploadError::BeginningMismatch { size_bytes: self.size_bytes })
     }
 
     /// From now on a state is kept wherever the size is a multiple of `grain` bytes.
@@ -205,6 +250,11 @@ impl Upload {
     pub fn seal(self, expected: Option<Sha256Digest>) -> Result<Content, UploadError> {
         if let Some(promised) = self.promised.filter(|promised| self.size_bytes != *promised) {
             return Err(UploadError::SizeMismatch { promised, received: self.size_bytes });
+        }
+        if self.repeated.left > 0 {
+            // The content ends before what is durable of it does: it is another one.
+            let received = self.size_bytes - self.repeated.left;
+            return Err(UploadError::SizeMismatch { promised: self.size_bytes, received });
         }
         if let Some(head) = &self.head {
             sniff::check(&self.media_type, head)?;

@@ -117,6 +117,9 @@ impl ServiceError {
             Self::Upload(error @ UploadError::SizeMismatch { .. }) => {
                 Some(("size_bytes", problem_of(error, "size_bytes")))
             }
+            Self::Upload(error @ UploadError::BeginningMismatch { .. }) => {
+                Some(("data", problem_of(error, "data")))
+            }
             Self::Upload(error @ UploadError::ChecksumMismatch { .. }) => {
                 Some(("sha256", problem_of(error, "sha256")))
             }

@@ -205,12 +205,33 @@ async fn an_unknown_upload_and_a_bad_id_are_refused() -> Result {
 
 #[tokio::test]
 async fn an_upload_that_nobody_goes_on_with_is_given_up() -> Result {
-    let server = TestServer::configured(&[("FILES__UPLOADS__UNFINISHED_MAX_AGE", "2h")]).await?;
+    let server = TestServer::configured(&[
+        ("FILES__UPLOADS__UNFINISHED_MAX_AGE", "2h"),
+        ("FILES__SWEEP__INTERVAL", "1s"),
+    ])
+    .await?;
     let (mut client, start) = (server.client().await?, resumable());
     cut(&mut client, &start, 17_000_000).await?;
     server.clock.advance(Duration::from_secs(2 * 3600 - 1));
     assert!(status(&mut client, &start).await?.persisted_size_bytes > 0);
+    server.clock.advance(Duration::from_secs(2));
+    server.assert_empty().await?;
+    let ask = GetUploadRequest { upload_id: start.upload_id.clone(), user_id: "user-1".to_owned() };
+    let unknown = client.get_upload(ask).await;
+    assert_refused(unknown, Code::NotFound, "UPLOAD_NOT_FOUND", None);
     Ok(())
+}
+
+#[tokio::test]
+async fn another_content_is_never_mixed_with_the_first() -> Result {
+    let server = TestServer::start().await?;
+    let (mut client, start) = (server.client().await?, resumable());
+    cut(&mut client, &start, 17_000_000).await?;
+    let mut other = content().to_vec();
+    other[1_000_000] ^= 1;
+    let refused = send(&mut client, part(&start, &other.into(), 0, SIZE)).await;
+    assert_refused(refused, Code::InvalidArgument, "CHECKSUM_MISMATCH", Some("data"));
+    server.assert_empty().await
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::{
     pin,
     task::spawn_blocking,
@@ -39,8 +39,6 @@ pub(super) struct Attempt<'s> {
     pub(super) writer: Box<dyn BlobWriter>,
     /// Gone while a piece of it is hashed.
     pub(super) upload: Option<Upload>,
-    /// Bytes that are durable already and come again.
-    pub(super) skip_bytes: u64,
     /// Where another call can go on with it: who keeps account for it, and who hears of it.
     pub(super) shared: Option<(Keeper, Place)>,
 }
@@ -71,15 +69,18 @@ impl Attempt<'_> {
                 renew_at = self.renewal_time();
             }
             let chunks = match piece {
-                Piece::Data(chunks) => self.skip(chunks),
-                Piece::Finish(sha256) => return self.seal(sha256),
+                Piece::Data(chunks) => chunks,
+                Piece::Finish(sha256) => {
+                    let upload = self.upload.take().ok_or(ServiceError::UploadNotFound)?;
+                    return Ok(upload.seal(sha256)?);
+                }
             };
-            if chunks.is_empty() {
-                continue;
-            }
             let upload = self.upload.take().ok_or(ServiceError::UploadNotFound)?;
             let (upload, accepted) = accept(upload, chunks).await?;
             let upload = self.upload.insert(upload);
+            if accepted.is_empty() {
+                continue;
+            }
             if upload.size_bytes() > reserved_bytes {
                 let (repository, needed) = (&self.service.repository, upload.size_bytes());
                 reserved_bytes = repository.reserve(&self.ticket, needed, self.quota).await?;
@@ -89,31 +90,6 @@ impl Attempt<'_> {
                 keeper.written(upload, self.writer.as_mut()).await?;
             }
         }
-    }
-
-    /// What is left of `chunks` beyond what is durable already.
-    fn skip(&mut self, mut chunks: Vec<Bytes>) -> Vec<Bytes> {
-        if self.skip_bytes == 0 {
-            return chunks;
-        }
-        for chunk in &mut chunks {
-            let skipped = self.skip_bytes.min(chunk.len() as u64);
-            chunk.advance(skipped as usize);
-            self.skip_bytes -= skipped;
-        }
-        chunks.retain(|chunk| !chunk.is_empty());
-        chunks
-    }
-
-    fn seal(&mut self, sha256: Option<[u8; 32]>) -> Result<Content> {
-        let upload = self.upload.take().ok_or(ServiceError::UploadNotFound)?;
-        let received = upload.size_bytes();
-        if self.skip_bytes > 0 {
-            // The content ends before what is durable of it does: it is another one.
-            let promised = received - self.skip_bytes;
-            return Err(UploadError::SizeMismatch { promised, received }.into());
-        }
-        Ok(upload.seal(sha256)?)
     }
 
     async fn finish(mut self, content: Content) -> Result<FileRecord> {
@@ -157,10 +133,16 @@ impl Attempt<'_> {
     /// Ends an attempt that failed: leaves what is durable of it to another call, or removes it.
     async fn give_way(self, error: ServiceError) -> ServiceError {
         let Self { service, ticket, writer, upload, shared, .. } = self;
+        let has_account = shared.as_ref().is_some_and(|(keeper, _)| keeper.has_account());
         let Some((mut keeper, _place)) = shared.filter(|_| is_for_another_call(error.code()))
         else {
-            // What abort leaves behind, the clean-up or the sweeper removes by the record.
-            let _ = writer.abort().await;
+            // What another call may go on with by now is removed only by who still has the upload. What abort
+            // leaves behind, the clean-up or the sweeper removes by the record.
+            if has_account {
+                drop(writer);
+            } else {
+                let _ = writer.abort().await;
+            }
             service.clean_up(&ticket, &error).await;
             return error;
         };
@@ -261,7 +243,7 @@ impl FileService {
     }
 }
 
-/// Counts and hashes a piece: on a thread that may block where that takes its time.
+/// Counts and hashes what is new in a piece: on a thread that may block where that takes its time.
 async fn accept(upload: Upload, chunks: Vec<Bytes>) -> Result<(Upload, Vec<Bytes>)> {
     let size: usize = chunks.iter().map(Bytes::len).sum();
     let accepted = if size <= HASH_INLINE_BYTES_MAX {
@@ -274,10 +256,12 @@ async fn accept(upload: Upload, chunks: Vec<Bytes>) -> Result<(Upload, Vec<Bytes
 
 fn accept_all(
     mut upload: Upload,
-    chunks: Vec<Bytes>,
+    mut chunks: Vec<Bytes>,
 ) -> std::result::Result<(Upload, Vec<Bytes>), UploadError> {
-    for chunk in &chunks {
+    for chunk in &mut chunks {
+        upload.skip_repeated(chunk)?;
         upload.accept(chunk)?;
     }
+    chunks.retain(|chunk| !chunk.is_empty());
     Ok((upload, chunks))
 }

@@ -63,9 +63,9 @@ impl FileService {
             let place = upload_key(&request.spec).map(|key| self.running.enter(key, &ticket));
             match self.take_up(resumption, request, bytes_max).await? {
                 TakenUp::Whole(content) => return Ok(Beginning::Whole(ticket, content)),
-                TakenUp::Unfinished(upload, writer) => {
+                TakenUp::Unfinished(mut upload, writer) => {
+                    upload.repeat_from(request.offset);
                     let attempt = Attempt {
-                        skip_bytes: upload.size_bytes() - request.offset,
                         shared: place.map(|it| (self.keeper(ticket, upload.size_bytes()), it)),
                         ..self.attempt(request, ticket, *upload, writer)
                     };
@@ -118,7 +118,7 @@ impl FileService {
         }
         let quota = self.policy.quotas.of(&request.spec.user_id);
         let upload = Some(upload);
-        Attempt { service: self, ticket, quota, writer, upload, skip_bytes: 0, shared: None }
+        Attempt { service: self, ticket, quota, writer, upload, shared: None }
     }
 
     fn keeper(&self, ticket: UploadTicket, saved_bytes: u64) -> Keeper {
