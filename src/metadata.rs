@@ -69,7 +69,7 @@ pub trait FileRepository: fmt::Debug + Send + Sync {
     /// Whether the upload is still the ticket's.
     async fn holds(&self, ticket: &UploadTicket) -> Result<bool>;
 
-    /// What is known of an owner's upload; `None` where there is none, or its file cannot be seen.
+    /// What is known of an owner's upload; `None` where there is none, or nothing of it is kept.
     async fn find_upload(&self, user_id: &UserId, upload_id: &Uuid)
     -> Result<Option<UploadStatus>>;
 

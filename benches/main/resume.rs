@@ -9,24 +9,21 @@ use crate::{
     upload::{Uploader, large_work},
 };
 
-/// What is left to send of an upload that goes on, and all that there is of one that starts anew.
-const LEFT_BYTES: u64 = 1024 * 1024;
+/// All that there is of a file that starts anew, beside the last message of the large one.
+const ANEW_BYTES: u64 = 1024 * 1024;
 
-/// The large file, resumable; and its last part, beside a file of that size.
+/// The large file, resumable; and its last message, beside a small file.
 pub(crate) fn cases(bench: &Bench) -> Vec<Case<'_>> {
     let bytes = bench.scale.large_bytes;
-    let left = Content::large(LEFT_BYTES);
+    let anew = Content::large(ANEW_BYTES);
     vec![
         Case::new(large_work(bytes), "files, resumable", Amount::Bytes(bytes), || {
             measure(bench, async |uploader| uploader.upload_resumable(&bench.large).await)
         }),
         Case::new("the end of a large upload", "gone on with", Amount::Pieces(1), || go_on(bench)),
-        Case::new(
-            "the end of a large upload",
-            "as a file of its own",
-            Amount::Pieces(1),
-            move || measure(bench, async |uploader| uploader.upload_resumable(&left).await),
-        ),
+        Case::new("the end of a large upload", "a file of 1 MiB", Amount::Pieces(1), move || {
+            measure(bench, async |uploader| uploader.upload_resumable(&anew).await)
+        }),
     ]
 }
 

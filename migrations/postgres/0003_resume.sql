@@ -3,3 +3,6 @@
 ALTER TABLE files
     ADD COLUMN persisted_bytes BIGINT NOT NULL DEFAULT 0,
     ADD COLUMN progress TEXT;
+
+-- Uploads whose file has been deleted and is still kept: a URL that made it makes no other one.
+CREATE INDEX files_upload_deleted ON files (user_id, upload_id) WHERE upload_id IS NOT NULL AND state = 4;

@@ -33,16 +33,15 @@ impl KnownUpload {
         self.record.as_ref().is_some_and(|record| !record.is_visible(now))
     }
 
-    /// What is told of it at `now`; nothing of a file that cannot be seen.
-    pub(super) fn into_status(self, now: Timestamp) -> Option<UploadStatus> {
+    /// What is told of it at `now`.
+    pub(super) fn into_status(self, now: Timestamp) -> UploadStatus {
         let persisted_size_bytes = self.persisted_size_bytes();
         match self.record {
-            Some(record) if record.is_visible(now) => Some(UploadStatus::Finished(record.into())),
-            Some(_) => None,
-            None => Some(UploadStatus::Unfinished {
-                persisted_size_bytes,
-                expire_time: self.lease_until,
-            }),
+            Some(record) if record.is_visible(now) => UploadStatus::Finished(record.into()),
+            Some(_) => UploadStatus::Deleted,
+            None => {
+                UploadStatus::Unfinished { persisted_size_bytes, expire_time: self.lease_until }
+            }
         }
     }
 }

@@ -131,17 +131,16 @@ impl FileRepository for MemoryRepository {
         let now = self.clock.now();
         let mut rows = self.rows();
         let Some((_, row)) = rows.live_upload(user_id, upload_id) else {
-            return Ok(None);
+            return Ok(rows.was_deleted(user_id, upload_id).then_some(UploadStatus::Deleted));
         };
-        Ok(match row.record() {
-            Some(record) => {
-                record.is_visible(now).then(|| UploadStatus::Finished(Box::new(record)))
-            }
-            None => Some(UploadStatus::Unfinished {
+        Ok(Some(match row.record() {
+            Some(record) if record.is_visible(now) => UploadStatus::Finished(Box::new(record)),
+            Some(_) => UploadStatus::Deleted,
+            None => UploadStatus::Unfinished {
                 persisted_size_bytes: row.persisted_size_bytes(),
                 expire_time: row.lease_until,
-            }),
-        })
+            },
+        }))
     }
 
     async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {

@@ -151,10 +151,8 @@ impl FileRepository for PostgresRepository {
         user_id: &UserId,
         upload_id: &Uuid,
     ) -> Result<Option<UploadStatus>> {
-        let key = (user_id.clone(), *upload_id);
-        let found =
-            self.database.run(key, |connection, key| Box::pin(uploads::find(connection, key)));
-        Ok(found.await?.and_then(|upload| upload.into_status(self.clock.now())))
+        let asked = ((user_id.clone(), *upload_id), self.clock.now());
+        self.database.run(asked, |connection, it| Box::pin(uploads::status(connection, it))).await
     }
 
     async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {

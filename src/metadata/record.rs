@@ -149,6 +149,8 @@ pub enum UploadStatus {
     },
     /// It has become a file that can be seen.
     Finished(Box<FileRecord>),
+    /// It has become a file that cannot be seen any more, and is still kept.
+    Deleted,
 }
 
 /// The right to publish one upload, for as long as nobody raises its fence.

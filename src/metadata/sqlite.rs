@@ -187,11 +187,8 @@ impl FileRepository for SqliteRepository {
         upload_id: &Uuid,
     ) -> Result<Option<UploadStatus>> {
         let now = self.clock.now();
-        let found = self.database.read(|connection| {
-            let found = uploads::find(connection, user_id, upload_id)?;
-            Ok(found.and_then(|upload| upload.into_status(now)))
-        });
-        Ok(found?)
+        let status = |connection: &_| uploads::status(connection, user_id, upload_id, now);
+        Ok(self.database.read(status)?)
     }
 
     async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use files::proto::{
-    CreateUploadUrlRequest, CreateUploadUrlResponse, GetFileRequest, GetUploadRequest, UploadStart,
+    CreateUploadUrlRequest, CreateUploadUrlResponse, DeleteFileRequest, GetFileRequest,
+    GetUploadRequest, UploadStart,
 };
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
@@ -306,10 +307,8 @@ async fn tus_ends_uploads_and_makes_empty_files() -> Result {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_put_that_breaks_off_goes_on_where_it_was() -> Result {
-    let server = TestServer::start().await?;
-    let answer = made(&server, of(start("a.txt"))).await?;
+/// PUTs the content over a way that breaks after 17 MB of it.
+async fn put_in_part(server: &TestServer, answer: &CreateUploadUrlResponse) -> Result {
     let way = Way::to(server.http, &[(17_000_000, u64::MAX)]).await?;
     let mut request = format!(
         "PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: {SIZE}\r\n\r\n",
@@ -328,12 +327,74 @@ async fn a_put_that_breaks_off_goes_on_where_it_was() -> Result {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert!(known.file.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_put_that_breaks_off_goes_on_where_it_was() -> Result {
+    let server = TestServer::start().await?;
+    let answer = made(&server, of(start("a.txt"))).await?;
+    put_in_part(&server, &answer).await?;
     let again = put(&server, target(&answer.url), &content()).await?;
     assert_eq!(
         (again.status.as_u16(), file_of(&again)["size_bytes"].as_u64()),
         (201, Some(SIZE as u64))
     );
     assert_eq!(server.rows("files").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_put_of_another_content_is_never_mixed_with_the_first() -> Result {
+    let server = TestServer::start().await?;
+    let answer = made(&server, of(start("a.txt"))).await?;
+    put_in_part(&server, &answer).await?;
+    let mut other = content();
+    other[0] ^= 1;
+    let refused = put(&server, target(&answer.url), &other).await?;
+    assert_eq!((refused.status.as_u16(), refused.reason()), (422, "CHECKSUM_MISMATCH".to_owned()));
+    server.assert_empty().await?;
+    let again = put(&server, target(&answer.url), &other).await?;
+    assert_eq!(again.status, 201);
+    let sha256 = hex::encode(sha2::Sha256::digest(&other));
+    assert_eq!(file_of(&again)["sha256"], sha256.as_str());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_url_stays_used_when_its_file_is_deleted() -> Result {
+    let server = TestServer::start().await?;
+    let answer = made(&server, of(start("a.txt"))).await?;
+    let file = file_of(&put(&server, target(&answer.url), b"one").await?);
+    let deleted = DeleteFileRequest {
+        file_id: file["id"].as_str().expect("an id").to_owned(),
+        user_id: "user-1".to_owned(),
+        ..DeleteFileRequest::default()
+    };
+    server.client().await?.delete_file(deleted).await?;
+    for body in [&b"one"[..], b"two"] {
+        let refused = put(&server, target(&answer.url), body).await?;
+        assert_eq!(
+            (refused.status.as_u16(), refused.reason()),
+            (409, "UPLOAD_URL_USED".to_owned())
+        );
+    }
+    let head = send(&server, "HEAD", target(&answer.url), &[TUS], b"").await?;
+    assert_eq!(head.status, 409);
+    let created = [TUS, ("Upload-Length", "3")];
+    let created = send(&server, "POST", target(&answer.url), &created, b"").await?;
+    assert_eq!(created.status, 409);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_length_that_is_passed_already_is_refused() -> Result {
+    let server = TestServer::start().await?;
+    let answer = made(&server, of(start("a.txt"))).await?;
+    put(&server, target(&answer.url), b"123456").await?;
+    let short = format!("{}&length=5", target(&answer.url));
+    let refused = patch(&server, &short, 6, b"").await?;
+    assert_eq!((refused.status.as_u16(), refused.reason()), (400, "SIZE_MISMATCH".to_owned()));
     Ok(())
 }
 

@@ -51,6 +51,7 @@ pub(super) fn upload_status(status: UploadStatus) -> GetUploadResponse {
             expire_time: Some(timestamp(expire_time)),
             file: None,
         },
+        UploadStatus::Deleted => GetUploadResponse::default(),
         UploadStatus::Finished(record) => GetUploadResponse {
             persisted_size_bytes: signed(record.file.content.size_bytes),
             expire_time: None,

@@ -5,8 +5,11 @@ mod answer;
 mod body;
 mod tus;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Method, Request, Response, header::CONTENT_LENGTH};
 use http_body::Body as HttpBody;
 use prost::Message;
@@ -20,7 +23,7 @@ use crate::{
     proto::UploadStart,
     service::{
         ServiceError,
-        upload::{UploadRequest, UploadStatus},
+        upload::{UploadParts, UploadRequest, UploadStatus},
     },
     signing::upload::UploadQuery,
 };
@@ -92,36 +95,30 @@ impl Sidecar {
     async fn put<B: Incoming>(&self, target: Target, headers: &HeaderMap, body: B) -> Outcome {
         self.refuse_length(&target, content_length(headers)?)?;
         if let UploadStatus::Finished(record) = self.status(&target).await? {
-            return self.put_again(&record.file, body).await;
+            return put_again(&record.file, Received::new(body)).await;
         }
         let slot = self.service.admit_upload()?;
-        let parts = Box::pin(Received::new(body).whole());
+        let (unread, parts) = read_when_asked(Received::new(body));
         let uploaded = self.service.upload(slot, target.request, parts).await?;
-        if uploaded.replayed {
-            // Somebody else was faster, with a content that this request has not shown to be its own.
-            return Err(ServiceError::UploadUrlUsed);
+        let file = &uploaded.record.file;
+        if !uploaded.replayed {
+            return Ok(answer::file(file, true));
         }
-        Ok(answer::file(&uploaded.record.file, true))
-    }
-
-    /// A retry whose first answer was lost sends the same again; anything else finds the URL used.
-    async fn put_again<B: Incoming>(&self, file: &File, body: B) -> Outcome {
-        match Received::new(body).hash(file.content.size_bytes).await? {
-            content if content == Some(file.content) => Ok(answer::file(file, false)),
-            _ => Err(ServiceError::UploadUrlUsed),
+        // An earlier request has sent all of it, or somebody else was faster.
+        match take(&unread) {
+            Some(received) => put_again(file, received).await,
+            None => Err(ServiceError::UploadUrlUsed),
         }
     }
 
     /// How far the upload has come; one that is not known has not begun.
     async fn status(&self, target: &Target) -> Result<UploadStatus, ServiceError> {
         let user_id = &target.request.spec.user_id;
-        match self.service.find_upload(user_id, &target.upload_id).await {
-            Err(ServiceError::UploadNotFound) => Ok(UploadStatus::Unfinished {
-                persisted_size_bytes: 0,
-                expire_time: self.service.now(),
-            }),
-            known => known,
-        }
+        let known = self.service.find_link_upload(user_id, &target.upload_id).await?;
+        Ok(known.unwrap_or_else(|| UploadStatus::Unfinished {
+            persisted_size_bytes: 0,
+            expire_time: self.service.now(),
+        }))
     }
 
     /// Refuses a content for its length alone, before any of it is read.
@@ -136,6 +133,30 @@ impl Sidecar {
             _ => Ok(()),
         }
     }
+}
+
+/// A retry whose first answer was lost sends the same again; anything else finds the URL used.
+async fn put_again<B: Incoming>(file: &File, received: Received<B>) -> Outcome {
+    match received.hash(file.content.size_bytes).await? {
+        content if content == Some(file.content) => Ok(answer::file(file, false)),
+        _ => Err(ServiceError::UploadUrlUsed),
+    }
+}
+
+/// A body that may turn out not to be wanted.
+type Unread<B> = Arc<Mutex<Option<Received<B>>>>;
+
+fn take<B>(unread: &Unread<B>) -> Option<Received<B>> {
+    unread.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// The parts of a body that stays where it is until they are asked for.
+fn read_when_asked<B: Incoming>(received: Received<B>) -> (Unread<B>, UploadParts) {
+    let unread = Arc::new(Mutex::new(Some(received)));
+    let body = Arc::clone(&unread);
+    let parts = stream::once(async move { take(&body) });
+    let parts = parts.filter_map(std::future::ready).flat_map(Received::whole);
+    (unread, Box::pin(parts))
 }
 
 /// The method that is meant: some proxies let few pass, and tus clients say it in a header then.

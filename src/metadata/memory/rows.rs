@@ -197,6 +197,14 @@ impl Rows {
     }
 
     /// The unfinished or finished upload with the same owner and upload_id; a soft-deleted one is none.
+    /// Whether an upload has become a file that is deleted and still kept.
+    pub(super) fn was_deleted(&self, user_id: &UserId, upload_id: &Uuid) -> bool {
+        self.0.values().any(|row| {
+            let is_deleted = matches!(&row.state, State::Live(file) if file.delete_time.is_some());
+            is_deleted && row.spec.upload_id == Some(*upload_id) && row.spec.user_id == *user_id
+        })
+    }
+
     pub(super) fn live_upload(
         &mut self,
         user_id: &UserId,

@@ -140,6 +140,10 @@ pub(super) const SEAL: &str = "UPDATE files SET size_bytes = $3, sha256 = $4 \
 pub(super) const HOLDS: &str =
     "SELECT EXISTS (SELECT 1 FROM files WHERE file_id = $1 AND state = 0 AND fence = $2)";
 
+/// Whether an upload has become a file that is deleted and still kept.
+pub(super) const WAS_DELETED: &str =
+    "SELECT EXISTS (SELECT 1 FROM files WHERE user_id = $1 AND upload_id = $2 AND state = 4)";
+
 /// Locks a user's usage.
 pub(super) const LOCK_USER: &str = "SELECT 1 FROM usage WHERE user_id = $1 FOR UPDATE";
 

@@ -17,7 +17,7 @@ use crate::{
         user::UserId,
     },
     metadata::{
-        MetadataError, Orphan, Progress, Result, UploadTicket, known::KnownUpload,
+        MetadataError, Orphan, Progress, Result, UploadStatus, UploadTicket, known::KnownUpload,
         record::next_reservation,
     },
 };
@@ -165,6 +165,22 @@ pub(super) async fn find(
         .fetch_optional(connection)
         .await?;
     found.as_ref().map(read_upload).transpose()
+}
+
+/// What is told of it, or of a file that it has become and that is deleted.
+pub(super) async fn status(
+    connection: &mut PgConnection,
+    (key, now): &(UploadKey, Timestamp),
+) -> sqlx::Result<Option<UploadStatus>> {
+    if let Some(upload) = find(connection, key).await? {
+        return Ok(Some(upload.into_status(*now)));
+    }
+    let was_deleted: bool = sqlx::query_scalar(statements::WAS_DELETED)
+        .bind(key.0.as_str())
+        .bind(key.1.as_bytes().as_slice())
+        .fetch_one(connection)
+        .await?;
+    Ok(was_deleted.then_some(UploadStatus::Deleted))
 }
 
 pub(super) async fn cancel(

@@ -95,6 +95,10 @@ pub(super) const SEAL: &str = "UPDATE files SET size_bytes = ?3, sha256 = ?4 \
 pub(super) const HOLDS: &str =
     "SELECT 1 FROM files WHERE file_id = ?1 AND state = 0 AND fence = ?2";
 
+/// Whether an upload has become a file that is deleted and still kept.
+pub(super) const WAS_DELETED: &str =
+    "SELECT 1 FROM files WHERE user_id = ?1 AND upload_id = ?2 AND state = 4";
+
 /// PENDING to ABORTED, by the owner.
 pub(super) const CANCEL: &str = "UPDATE files SET state = 2, fence = fence + 1, lease_until_us = 0 \
      WHERE user_id = ?1 AND upload_id = ?2 AND state = 0 RETURNING file_id, blob_key";

@@ -19,7 +19,8 @@ use crate::{
         user::UserId,
     },
     metadata::{
-        FileRecord, Intended, Intent, MetadataError, Orphan, Progress, Resumption, UploadTicket,
+        FileRecord, Intended, Intent, MetadataError, Orphan, Progress, Resumption, UploadStatus,
+        UploadTicket,
         known::KnownUpload,
         listing::top_level_of,
         record::{first_reservation, next_reservation, resumed_reservation},
@@ -122,6 +123,22 @@ pub(super) fn find(
         .prepare_cached(statements::find_upload())?
         .query_row(params![user_id.as_str(), upload_id.as_bytes()], rows::read_upload)
         .optional()
+}
+
+/// What is told of it, or of a file that it has become and that is deleted.
+pub(super) fn status(
+    connection: &Connection,
+    user_id: &UserId,
+    upload_id: &Uuid,
+    now: Timestamp,
+) -> rusqlite::Result<Option<UploadStatus>> {
+    if let Some(upload) = find(connection, user_id, upload_id)? {
+        return Ok(Some(upload.into_status(now)));
+    }
+    let was_deleted = connection
+        .prepare_cached(statements::WAS_DELETED)?
+        .exists(params![user_id.as_str(), upload_id.as_bytes()])?;
+    Ok(was_deleted.then_some(UploadStatus::Deleted))
 }
 
 fn insert(

@@ -135,6 +135,10 @@ pub(super) async fn an_upload_is_told_of_until_it_is_deleted(backend: Backend) -
     let record = backend.publish(&ticket).await?;
     let finished = UploadStatus::Finished(Box::new(record));
     assert_eq!(backend.status(upload_id).await?, Some(finished));
+    let soft = Deletion { grace: Duration::from_secs(10), ..purge() };
+    backend.repository.delete(&ticket.file_id, soft).await?;
+    assert_eq!(backend.status(upload_id).await?, Some(UploadStatus::Deleted));
+    assert_eq!(backend.repository.find_upload(&user("other"), &upload_id).await?, None);
     backend.repository.delete(&ticket.file_id, purge()).await?;
     assert_eq!(backend.status(upload_id).await?, None);
     Ok(())

@@ -74,7 +74,9 @@ impl Sidecar {
         if offset != progress.offset {
             return Err(ServiceError::offset_mismatch(progress.offset));
         }
-        let left = length - offset;
+        let left = length
+            .checked_sub(offset)
+            .ok_or_else(|| ServiceError::size_mismatch(length, offset))?;
         if content_length(headers)?.is_some_and(|sent| sent > left) {
             return Err(FieldError::new("content-length", "passes the end of the upload").into());
         }
@@ -114,6 +116,7 @@ impl Sidecar {
             UploadStatus::Unfinished { persisted_size_bytes: offset, .. } => {
                 Progress { offset, length, expires, file_id: None }
             }
+            UploadStatus::Deleted => return Err(ServiceError::UploadUrlUsed),
             UploadStatus::Finished(record) => {
                 let size = record.file.content.size_bytes;
                 let file_id = Some(record.file.id.to_string());
