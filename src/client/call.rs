@@ -58,7 +58,7 @@ impl Client {
         Ok(())
     }
 
-    /// Makes a call that changes nothing, as often as it takes.
+    /// Makes a call that can be made twice, as often as it takes.
     pub(super) async fn ask<Q, A, Answer>(
         &self,
         message: Q,

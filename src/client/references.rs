@@ -7,14 +7,16 @@ use crate::proto::{
 };
 
 impl Client {
-    /// Ties files to a reference, all of them or none.
+    /// Ties files to a reference, all of them or none. Tried again where that may help: what is tied already
+    /// stays so.
     pub async fn attach(&self, request: AttachFilesRequest) -> Result<()> {
-        self.files.clone().attach_files(self.request(request)?).await?;
-        Ok(())
+        let attached =
+            self.ask(request, async |mut files, request| files.attach_files(request).await);
+        attached.await.map(drop)
     }
 
     /// Unties files from a reference, all of them or none; tells how many were deleted because they lived
-    /// only for it.
+    /// only for it. Not tried again: a second call would tell another number.
     pub async fn detach(&self, request: DetachFilesRequest) -> Result<DetachFilesResponse> {
         Ok(self.files.clone().detach_files(self.request(request)?).await?.into_inner())
     }
