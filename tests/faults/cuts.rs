@@ -113,6 +113,8 @@ async fn cut(kind: Kind, cuts_wanted: u64) -> Result {
             *sum = (sum.0 + before, sum.1 + after);
         }
     }
+    let ways = if kind == Kind::DiskAndSqlite { 7 } else { 8 };
+    assert_eq!(cuts.len(), ways, "{cuts:?}");
     let made: u64 = cuts.values().map(|(before, after)| before + after).sum();
     let acknowledged = uploads.iter().filter(|ended| ended.file.is_some()).count();
     eprintln!("{kind:?}, seed {seed}: {made} cuts of {} uploads: {cuts:?}", uploads.len());

@@ -240,6 +240,8 @@ impl Site {
             let Some(last) = page.last() else { break };
             (blobs, after) = (blobs + page.len() as i64, Some(last.key));
         }
+        let wrong = repository.check_usage(false).await?;
+        assert!(wrong.is_empty(), "what users have is counted wrong: {wrong:?}");
         let rows = self.rows().await? - files as i64;
         Ok((rows, blobs - files as i64, storage.list_unfinished(None).await?.len()))
     }
