@@ -96,19 +96,20 @@ fn main() -> Result<ExitCode> {
     let mut memory = bench.memory_cases(place.path());
     memory.retain(|case| wanted(&case.name()));
     for round in 1..=scale.rounds {
-        for case in &mut cases {
+        // Who comes after whom makes a difference: every second time it is the other way around.
+        let in_turn: Box<dyn Iterator<Item = &mut Case<'_>>> = if round % 2 == 1 {
+            Box::new(cases.iter_mut())
+        } else {
+            Box::new(cases.iter_mut().rev())
+        };
+        for case in in_turn {
             eprintln!("round {round} of {}: {}", scale.rounds, case.name());
             case.measure().with_context(|| case.name())?;
         }
-        // Who comes after whom makes a difference: next time it is the other way around.
-        cases.reverse();
         for case in &mut memory {
             eprintln!("round {round} of {}: {}", scale.rounds, case.name());
             case.measure(&bench.runtime).with_context(|| case.name())?;
         }
-    }
-    if scale.rounds % 2 == 1 {
-        cases.reverse();
     }
     table::print(&cases, &memory, &scale)?;
     let failed = memory.iter().any(MemoryCase::is_over_limit);

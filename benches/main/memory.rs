@@ -13,13 +13,11 @@ use tokio::runtime::Runtime;
 use crate::{
     content::Content,
     cpu::Cpus,
-    scale::{Scale, spoken},
+    scale::{MIB, Scale, spoken},
     server::FilesServer,
     stores,
     upload::Uploader,
 };
-
-const MIB: u64 = 1024 * 1024;
 
 /// What a server takes to come to rest.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -29,17 +27,6 @@ const SETTLE: Duration = Duration::from_millis(500);
 pub(crate) enum Target {
     Disk,
     Bucket,
-}
-
-impl Target {
-    /// What growth has to stay under: for a bucket what all uploads share (`uploads.buffer_bytes_max`), and two
-    /// parts and 1 MiB for each.
-    const fn limit_bytes(self, uploads: usize) -> u64 {
-        match self {
-            Self::Disk => 64 * MIB,
-            Self::Bucket => 8 * MIB + (2 * 8 + 1) * MIB * uploads as u64,
-        }
-    }
 }
 
 /// Uploads at once to a fresh server, each over a connection of its own.
@@ -88,9 +75,13 @@ impl MemoryCase {
         format!("memory: upload {} × {} at once{target}", spoken(self.bytes), self.uploads)
     }
 
-    /// What growth has to stay under.
+    /// What growth has to stay under: for a bucket what all uploads share (`uploads.buffer_bytes_max`), and two
+    /// parts and 1 MiB for each.
     pub(crate) const fn limit_bytes(&self) -> u64 {
-        self.target.limit_bytes(self.uploads)
+        match self.target {
+            Target::Disk => 64 * MIB,
+            Target::Bucket => 8 * MIB + (2 * 8 + 1) * MIB * self.uploads as u64,
+        }
     }
 
     /// Runs it once more.

@@ -1,7 +1,7 @@
 //! How much is measured, and how often.
 
 const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
+pub(crate) const MIB: u64 = 1024 * KIB;
 
 /// Bytes in each of the small files.
 pub(crate) const SMALL_BYTES: u64 = 4 * KIB;

@@ -21,7 +21,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
-use plan::{Cuts, Random};
+use plan::{Cuts, Random, Way};
 use site::{Kind, Replica, Site};
 use upload::{Ended, Upload};
 
@@ -113,8 +113,7 @@ async fn cut(kind: Kind, cuts_wanted: u64) -> Result {
             *sum = (sum.0 + before, sum.1 + after);
         }
     }
-    let ways = if kind == Kind::DiskAndSqlite { 7 } else { 8 };
-    assert_eq!(cuts.len(), ways, "{cuts:?}");
+    assert_eq!(cuts.len(), Way::count(kind), "{cuts:?}");
     let made: u64 = cuts.values().map(|(before, after)| before + after).sum();
     let acknowledged = uploads.iter().filter(|ended| ended.file.is_some()).count();
     eprintln!("{kind:?}, seed {seed}: {made} cuts of {} uploads: {cuts:?}", uploads.len());

@@ -307,8 +307,9 @@ async fn tus_ends_uploads_and_makes_empty_files() -> Result {
     Ok(())
 }
 
-/// PUTs the content over a way that breaks after 17 MB of it.
-async fn put_in_part(server: &TestServer, answer: &CreateUploadUrlResponse) -> Result {
+/// A URL to which the content was PUT over a way that broke after 17 MB of it.
+async fn url_put_in_part(server: &TestServer) -> Result<String> {
+    let answer = made(server, of(start("a.txt"))).await?;
     let way = Way::to(server.http, &[(17_000_000, u64::MAX)]).await?;
     let mut request = format!(
         "PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: {SIZE}\r\n\r\n",
@@ -327,15 +328,14 @@ async fn put_in_part(server: &TestServer, answer: &CreateUploadUrlResponse) -> R
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert!(known.file.is_none());
-    Ok(())
+    Ok(answer.url)
 }
 
 #[tokio::test]
 async fn a_put_that_breaks_off_goes_on_where_it_was() -> Result {
     let server = TestServer::start().await?;
-    let answer = made(&server, of(start("a.txt"))).await?;
-    put_in_part(&server, &answer).await?;
-    let again = put(&server, target(&answer.url), &content()).await?;
+    let url = url_put_in_part(&server).await?;
+    let again = put(&server, target(&url), &content()).await?;
     assert_eq!(
         (again.status.as_u16(), file_of(&again)["size_bytes"].as_u64()),
         (201, Some(SIZE as u64))
@@ -347,16 +347,15 @@ async fn a_put_that_breaks_off_goes_on_where_it_was() -> Result {
 #[tokio::test]
 async fn a_put_of_another_content_is_never_mixed_with_the_first() -> Result {
     let server = TestServer::start().await?;
-    let answer = made(&server, of(start("a.txt"))).await?;
-    put_in_part(&server, &answer).await?;
+    let url = url_put_in_part(&server).await?;
     let mut other = content();
     other[0] ^= 1;
-    let refused = put(&server, target(&answer.url), &other).await?;
+    let refused = put(&server, target(&url), &other).await?;
     assert_eq!((refused.status.as_u16(), refused.reason()), (422, "CHECKSUM_MISMATCH".to_owned()));
     server.assert_empty().await?;
-    let again = put(&server, target(&answer.url), &other).await?;
+    let again = put(&server, target(&url), &other).await?;
     assert_eq!(again.status, 201);
-    let sha256 = hex::encode(sha2::Sha256::digest(&other));
+    let sha256 = hex::encode(Sha256::digest(&other));
     assert_eq!(file_of(&again)["sha256"], sha256.as_str());
     Ok(())
 }

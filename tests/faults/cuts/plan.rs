@@ -23,6 +23,11 @@ pub(super) enum Way {
 }
 
 impl Way {
+    /// How many there are; an embedded database is never gone.
+    pub(super) fn count(kind: Kind) -> usize {
+        if kind == Kind::DiskAndSqlite { 7 } else { 8 }
+    }
+
     pub(super) fn draw(random: &mut Random, kind: Kind) -> Self {
         let is_local = kind == Kind::DiskAndSqlite;
         match random.below(100) {
