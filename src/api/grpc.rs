@@ -66,7 +66,7 @@ impl GrpcApi {
         request: &GetUploadRequest,
     ) -> Result<GetUploadResponse, ServiceError> {
         let (user_id, upload_id) = decode::upload(&request.user_id, &request.upload_id)?;
-        Ok(encode::upload_status(self.service.find_upload(&user_id, &upload_id).await?))
+        encode::upload_status(self.service.find_upload(&user_id, &upload_id).await?)
     }
 
     async fn cancel(

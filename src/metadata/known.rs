@@ -36,12 +36,22 @@ impl KnownUpload {
     /// What is told of it at `now`.
     pub(super) fn into_status(self, now: Timestamp) -> UploadStatus {
         let persisted_size_bytes = self.persisted_size_bytes();
-        match self.record {
-            Some(record) if record.is_visible(now) => UploadStatus::Finished(record.into()),
-            Some(_) => UploadStatus::Deleted,
-            None => {
-                UploadStatus::Unfinished { persisted_size_bytes, expire_time: self.lease_until }
-            }
+        UploadStatus::of(self.record, persisted_size_bytes, self.lease_until, now)
+    }
+}
+
+impl UploadStatus {
+    /// What is told at `now` of an upload that has become `record`, or is unfinished.
+    pub(super) fn of(
+        record: Option<FileRecord>,
+        persisted_size_bytes: u64,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        match record {
+            Some(record) if record.is_visible(now) => Self::Finished(Box::new(record)),
+            Some(_) => Self::Deleted,
+            None => Self::Unfinished { persisted_size_bytes, expire_time: lease_until },
         }
     }
 }

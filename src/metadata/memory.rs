@@ -133,14 +133,8 @@ impl FileRepository for MemoryRepository {
         let Some((_, row)) = rows.live_upload(user_id, upload_id) else {
             return Ok(rows.was_deleted(user_id, upload_id).then_some(UploadStatus::Deleted));
         };
-        Ok(Some(match row.record() {
-            Some(record) if record.is_visible(now) => UploadStatus::Finished(Box::new(record)),
-            Some(_) => UploadStatus::Deleted,
-            None => UploadStatus::Unfinished {
-                persisted_size_bytes: row.persisted_size_bytes(),
-                expire_time: row.lease_until,
-            },
-        }))
+        let (record, persisted_size_bytes) = (row.record(), row.persisted_size_bytes());
+        Ok(Some(UploadStatus::of(record, persisted_size_bytes, row.lease_until, now)))
     }
 
     async fn cancel(&self, user_id: &UserId, upload_id: &Uuid) -> Result<Option<Orphan>> {

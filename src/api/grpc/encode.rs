@@ -44,20 +44,21 @@ pub(super) fn file(file: &File) -> proto::File {
     }
 }
 
-pub(super) fn upload_status(status: UploadStatus) -> GetUploadResponse {
-    match status {
+/// A file that is deleted is nobody's upload any more.
+pub(super) fn upload_status(status: UploadStatus) -> Result<GetUploadResponse, ServiceError> {
+    Ok(match status {
         UploadStatus::Unfinished { persisted_size_bytes, expire_time } => GetUploadResponse {
             persisted_size_bytes: signed(persisted_size_bytes),
             expire_time: Some(timestamp(expire_time)),
             file: None,
         },
-        UploadStatus::Deleted => GetUploadResponse::default(),
+        UploadStatus::Deleted => return Err(ServiceError::UploadNotFound),
         UploadStatus::Finished(record) => GetUploadResponse {
             persisted_size_bytes: signed(record.file.content.size_bytes),
             expire_time: None,
             file: Some(file(&record.file)),
         },
-    }
+    })
 }
 
 pub(super) fn upload_link(upload_id: &Uuid, link: UploadLink) -> CreateUploadUrlResponse {

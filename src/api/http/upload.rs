@@ -94,8 +94,12 @@ impl Sidecar {
     /// The whole content in one request.
     async fn put<B: Incoming>(&self, target: Target, headers: &HeaderMap, body: B) -> Outcome {
         self.refuse_length(&target, content_length(headers)?)?;
-        if let UploadStatus::Finished(record) = self.status(&target).await? {
-            return put_again(&record.file, Received::new(body)).await;
+        match self.status(&target).await? {
+            UploadStatus::Unfinished { .. } => {}
+            UploadStatus::Deleted => return Err(ServiceError::UploadUrlUsed),
+            UploadStatus::Finished(record) => {
+                return put_again(&record.file, Received::new(body)).await;
+            }
         }
         let slot = self.service.admit_upload()?;
         let (unread, parts) = read_when_asked(Received::new(body));
@@ -114,11 +118,13 @@ impl Sidecar {
     /// How far the upload has come; one that is not known has not begun.
     async fn status(&self, target: &Target) -> Result<UploadStatus, ServiceError> {
         let user_id = &target.request.spec.user_id;
-        let known = self.service.find_link_upload(user_id, &target.upload_id).await?;
-        Ok(known.unwrap_or_else(|| UploadStatus::Unfinished {
-            persisted_size_bytes: 0,
-            expire_time: self.service.now(),
-        }))
+        match self.service.find_upload(user_id, &target.upload_id).await {
+            Err(ServiceError::UploadNotFound) => Ok(UploadStatus::Unfinished {
+                persisted_size_bytes: 0,
+                expire_time: self.service.now(),
+            }),
+            known => known,
+        }
     }
 
     /// Refuses a content for its length alone, before any of it is read.

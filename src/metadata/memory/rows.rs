@@ -45,6 +45,10 @@ pub(super) enum State {
 }
 
 impl Row {
+    fn is_upload(&self, user_id: &UserId, upload_id: &Uuid) -> bool {
+        self.spec.upload_id == Some(*upload_id) && self.spec.user_id == *user_id
+    }
+
     pub(super) fn persisted_size_bytes(&self) -> u64 {
         self.progress.as_ref().map_or(0, |progress| progress.persisted_size_bytes)
     }
@@ -196,15 +200,15 @@ impl Rows {
         self.row(file_id).filter(|row| row.record().is_some_and(|it| it.is_visible(now)))
     }
 
-    /// The unfinished or finished upload with the same owner and upload_id; a soft-deleted one is none.
     /// Whether an upload has become a file that is deleted and still kept.
     pub(super) fn was_deleted(&self, user_id: &UserId, upload_id: &Uuid) -> bool {
         self.0.values().any(|row| {
             let is_deleted = matches!(&row.state, State::Live(file) if file.delete_time.is_some());
-            is_deleted && row.spec.upload_id == Some(*upload_id) && row.spec.user_id == *user_id
+            is_deleted && row.is_upload(user_id, upload_id)
         })
     }
 
+    /// The unfinished or finished upload with the same owner and upload_id; a soft-deleted one is none.
     pub(super) fn live_upload(
         &mut self,
         user_id: &UserId,
@@ -216,7 +220,7 @@ impl Rows {
                 State::Live(file) => file.delete_time.is_none(),
                 State::Doomed => false,
             };
-            live && row.spec.upload_id == Some(*upload_id) && row.spec.user_id == *user_id
+            live && row.is_upload(user_id, upload_id)
         });
         found.map(|(file_id, row)| (*file_id, row))
     }

@@ -96,8 +96,8 @@ impl Attempt<'_> {
         if let Err(error) = self.note_content(content).await {
             return Err(self.give_way(error).await);
         }
-        let lease = self.lease();
-        let Self { service, ticket, writer, shared, .. } = self;
+        let (lease, has_account) = (self.lease(), self.has_account());
+        let Self { service, ticket, writer, shared: _shared, .. } = self;
         let committed = match writer.commit().await {
             Ok(()) => Ok(()),
             // A writer whose bytes were swept from under it has lost the upload, not the storage.
@@ -110,11 +110,10 @@ impl Attempt<'_> {
             Ok(()) => service.repository.publish(&ticket, content).await.map_err(Into::into),
             Err(error) => Err(error),
         };
-        if let Err(error) = &published {
-            let has_account = shared.is_some_and(|(keeper, _)| keeper.has_account());
-            if !(has_account && is_for_another_call(error.code())) {
-                service.clean_up(&ticket, error).await;
-            }
+        if let Err(error) = &published
+            && !(has_account && is_for_another_call(error.code()))
+        {
+            service.clean_up(&ticket, error).await;
         }
         published
     }
@@ -132,8 +131,8 @@ impl Attempt<'_> {
 
     /// Ends an attempt that failed: leaves what is durable of it to another call, or removes it.
     async fn give_way(self, error: ServiceError) -> ServiceError {
+        let has_account = self.has_account();
         let Self { service, ticket, writer, upload, shared, .. } = self;
-        let has_account = shared.as_ref().is_some_and(|(keeper, _)| keeper.has_account());
         let Some((mut keeper, _place)) = shared.filter(|_| is_for_another_call(error.code()))
         else {
             // What another call may go on with by now is removed only by who still has the upload. What abort
@@ -164,10 +163,14 @@ impl Attempt<'_> {
         }
     }
 
+    /// Whether another call may have something to go on from.
+    fn has_account(&self) -> bool {
+        self.shared.as_ref().is_some_and(|(keeper, _)| keeper.has_account())
+    }
+
     fn lease(&self) -> Duration {
         let limits = self.service.policy.uploads;
-        let kept = self.shared.as_ref().is_some_and(|(keeper, _)| keeper.has_account());
-        if kept { limits.unfinished_lease() } else { limits.lease() }
+        if self.has_account() { limits.unfinished_lease() } else { limits.lease() }
     }
 
     /// When a lease renewed now wants renewing again: early enough that what is left of it outlasts the

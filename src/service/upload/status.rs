@@ -11,22 +11,8 @@ use crate::{
 impl FileService {
     /// How far an owner's upload has come.
     pub async fn find_upload(&self, user_id: &UserId, upload_id: &Uuid) -> Result<UploadStatus> {
-        match self.repository.find_upload(user_id, upload_id).await? {
-            None | Some(UploadStatus::Deleted) => Err(ServiceError::UploadNotFound),
-            Some(status) => Ok(status),
-        }
-    }
-
-    /// The same of what a URL makes: where it has become a file that was deleted, the URL is used.
-    pub async fn find_link_upload(
-        &self,
-        user_id: &UserId,
-        upload_id: &Uuid,
-    ) -> Result<Option<UploadStatus>> {
-        match self.repository.find_upload(user_id, upload_id).await? {
-            Some(UploadStatus::Deleted) => Err(ServiceError::UploadUrlUsed),
-            status => Ok(status),
-        }
+        let found = self.repository.find_upload(user_id, upload_id).await?;
+        found.ok_or(ServiceError::UploadNotFound)
     }
 
     /// The same for a caller that is about to go on with it: an attempt that is still at it in this process is

@@ -58,16 +58,7 @@ impl Multipart {
         let upload_id = begun.upload_id().ok_or_else(|| {
             Failure::unbelievable("the store gave no upload id").into_error("begin a blob")
         })?;
-        Ok(Self {
-            upload_id: Arc::from(upload_id),
-            store,
-            key,
-            sent: 0,
-            done: Vec::new(),
-            on_their_way: JoinSet::new(),
-            wants_memory: Arc::default(),
-            spare: None,
-        })
+        Ok(Self::of(store, key, upload_id, Vec::new()))
     }
 
     /// Goes on with an upload whose first parts have arrived, all of them as they were noted.
@@ -75,8 +66,13 @@ impl Multipart {
         check_parts(&store, &key, notes).await?;
         let parts = notes.parts.iter().zip(1..);
         let done: Vec<CompletedPart> = parts.map(|(part, number)| part.numbered(number)).collect();
-        Ok(Self {
-            upload_id: Arc::from(notes.upload_id.as_str()),
+        Ok(Self::of(store, key, &notes.upload_id, done))
+    }
+
+    /// An upload of which `done` has arrived, from the first part on.
+    fn of(store: Arc<Store>, key: BlobKey, upload_id: &str, done: Vec<CompletedPart>) -> Self {
+        Self {
+            upload_id: Arc::from(upload_id),
             store,
             key,
             sent: i32::try_from(done.len()).unwrap_or(i32::MAX),
@@ -84,7 +80,7 @@ impl Multipart {
             on_their_way: JoinSet::new(),
             wants_memory: Arc::default(),
             spare: None,
-        })
+        }
     }
 
     pub(super) fn upload_id(&self) -> &str {

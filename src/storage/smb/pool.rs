@@ -52,8 +52,7 @@ impl Pool {
     /// replaced yet are left to whoever needs them.
     pub(super) async fn replace_dead(&self) {
         for place in &self.places {
-            let is_dead = |session: &Arc<Session>| !session.is_alive();
-            if place.lock().await.session.as_ref().is_some_and(is_dead) {
+            if place.lock().await.session.is_some() {
                 let _ = timeout(self.options.timeout, self.fill(place)).await;
             }
         }
